@@ -1,0 +1,1 @@
+"""The whole of *Language Models are Unsupervised Multitask Learners* in one package."""

@@ -1,0 +1,5 @@
+"""The command tree."""
+
+
+def main() -> None:
+    """Run the command line."""

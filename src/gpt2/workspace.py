@@ -1,0 +1,211 @@
+"""Folders that survive being killed: atomic files, completion marks, and who made what from what.
+
+A file written here is either whole or absent: it is written beside its place, flushed to the disk and
+renamed. A *stage* is a folder plus a mark, `stage.json`; the mark is written last, so a folder without one
+is unfinished work. `Workspace.run` does a stage once: when the mark is there and was made from the same
+settings, its recorded result is returned and nothing runs. When the settings differ, the folder is emptied
+and the stage runs anew; when the stage was interrupted, its folder stays, and the stage's own function goes
+on from what it finds there.
+
+    work = Workspace(Path("reproduce"))
+    result = work.run("documents", {"minimum_votes": 3}, lambda folder: build(folder))
+
+Rejected: one database of states. Marks beside the data can be read, copied and deleted by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from gpt2.errors import BusyError, FormatError, InputError
+
+Json = dict[str, Any]
+MARK = "stage.json"
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file that appears at `path` whole on success, and not at all on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with draft.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+        sync_folder(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `path` on success, and leaves no trace on failure.
+
+    An existing folder is set aside before the new one is renamed into place, and deleted after; a kill
+    between the two renames leaves the old one as `.NAME.old`, which `recover_folder` puts back.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        for file in draft.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as stream:
+                    os.fsync(stream.fileno())
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            path.replace(old)
+        draft.replace(path)
+        sync_folder(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Put back the folder that an interrupted `atomic_folder` had set aside."""
+    old = path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():
+        old.replace(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` (dataclasses and paths allowed) as indented JSON, atomically."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, default=plain) + "\n"
+    with atomic_write(path, "w") as stream:
+        stream.write(text)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; `InputError` when it is missing, `FormatError` when it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise FormatError(f"{path} is not readable JSON ({error}); make it anew or delete it") from None
+
+
+def plain(value: Any) -> Any:
+    """What JSON cannot say of itself: dataclasses as objects, paths as text, sets sorted, numpy as numbers."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def digest(value: Any) -> str:
+    """A short sha256 of any JSON-like value: the same settings give the same digest."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Version of the workbench, of Python and of the libraries that numbers depend on, where installed."""
+    found = {"python": platform.python_version()}
+    for name in ("gpt2-workbench", "torch", "numpy", "gigatoken", "tiktoken", "trafilatura", "resiliparse", "daft"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+class Workspace:
+    """A run folder whose stages each run once, whatever happens in between."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file; give a folder to work in")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / ".lock").open("w")
+        except OSError as error:
+            raise InputError(f"cannot work in {folder}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise BusyError(f"another process works in {folder}; wait for it or give another folder") from None
+
+    def close(self) -> None:
+        """Let another process work in the folder."""
+        self._lock.close()
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def finished(self, stage: str, settings: Mapping[str, Any]) -> Json | None:
+        """The recorded result of a stage that was finished with these settings, else None."""
+        mark = self.folder / stage / MARK
+        if not mark.exists():
+            return None
+        record: Json = read_json(mark)
+        if record.get("done") and record.get("settings_digest") == digest(settings):
+            return dict(record["result"])
+        return None
+
+    def run(self, stage: str, settings: Mapping[str, Any], work: Callable[[Path], Json]) -> Json:
+        """Do a stage once. `work` gets the stage's folder and returns what the later stages need to know."""
+        done = self.finished(stage, settings)
+        if done is not None:
+            return done
+        folder = self.folder / stage
+        mark = folder / MARK
+        key = digest(settings)
+        if folder.exists() and not (mark.exists() and read_json(mark).get("settings_digest") == key):
+            shutil.rmtree(folder)
+        record: Json = {"stage": stage, "settings_digest": key, "settings": dict(settings), "done": False}
+        if not mark.exists():
+            write_json(mark, record)
+        begun = time.time()
+        result = work(folder)
+        record |= {
+            "done": True,
+            "seconds": round(time.time() - begun, 3),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "versions": versions(),
+            "result": result,
+        }
+        write_json(mark, record)
+        return dict(json.loads(json.dumps(result, default=plain)))

@@ -185,6 +185,10 @@ class Workspace:
             return dict(record["result"])
         return None
 
+    def seconds(self, stage: str) -> float:
+        """How long a finished stage took, its interrupted beginnings included as far as they were marked."""
+        return float(read_json(self.folder / stage / MARK)["seconds"])
+
     def run(self, stage: str, settings: Mapping[str, Any], work: Callable[[Path], Json]) -> Json:
         """Do a stage once. `work` gets the stage's folder and returns what the later stages need to know."""
         done = self.finished(stage, settings)

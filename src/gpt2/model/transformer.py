@@ -1,0 +1,225 @@
+"""GPT-2, the network of the paper's section 2.3, whole in this file.
+
+A stack of pre-norm transformer blocks over learned token and position embeddings, a layer norm after the
+last block, and a head that shares its weights with the token embedding. What the paper leaves open is taken
+from OpenAI's released code: tanh-approximated GELU, layer-norm epsilon 1e-5, initial standard deviations
+0.02 (positions 0.01). The released code lacks the paper's 1/sqrt(N) scaling of the residual projections; it
+is here, with N = 2 x layers as everyone reads it, so those start at 0.02 / sqrt(2 x layers).
+
+Parameters carry OpenAI's names (wte, wpe, h, ln_1, c_attn, c_proj, ln_2, c_fc, ln_f). Matrices are stored
+[out, in] as `torch.nn.Linear` wants them; OpenAI's and Hugging Face's files store them [in, out].
+
+Shapes in comments: B batch, T time, C channels, H heads, D channels of a head, V vocabulary, S times seen.
+
+    net = GPT2(GPT2Config.size("124M"))
+    logits = net(ids)                            # ids [B, T] -> logits [B, T, V]
+    logits, state = net(ids, net.start(B))       # the same, ready to go on from there
+
+A state is the keys and values of all times seen. Any language model that can go on from a state fits the
+second form, a recurrent one too. Rejected: keys and values concatenated anew at each token, which copies
+the whole past every time; the buffers here are made once and written in place.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import overload
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gpt2.errors import ConfigError, InputError, nearest
+
+# The paper's sizes (Table 2), by the paper's own names and by the corrected parameter counts.
+SIZES = {
+    "124M": (12, 12, 768),
+    "355M": (24, 16, 1024),
+    "774M": (36, 20, 1280),
+    "1558M": (48, 25, 1600),
+}
+PAPER_NAMES = {"117M": "124M", "345M": "355M", "762M": "774M", "1542M": "1558M"}
+
+
+@dataclass(frozen=True)
+class GPT2Config:
+    """The shape of a GPT-2."""
+
+    n_layer: int = 12
+    """Blocks in the stack."""
+    n_head: int = 12
+    """Attention heads in a block; must divide the channels."""
+    n_embd: int = 768
+    """Channels."""
+    vocab_size: int = 50257
+    """Token ids the network knows."""
+    n_ctx: int = 1024
+    """Longest text in tokens."""
+    layer_norm_epsilon: float = 1e-5
+    """Added to the variance in layer norms."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_layer", "n_head", "n_embd", "vocab_size", "n_ctx"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be a whole number of at least 1, not {getattr(self, name)!r}")
+        if self.n_embd % self.n_head:
+            raise ConfigError(f"n_embd {self.n_embd} cannot be split evenly over n_head {self.n_head} heads")
+
+    @classmethod
+    def size(cls, name: str, **changes: int) -> GPT2Config:
+        """One of the paper's four sizes, by either name ("117M" or "124M"); `changes` replace single fields."""
+        known = PAPER_NAMES.get(name, name)
+        if known not in SIZES:
+            names = [*SIZES, *PAPER_NAMES]
+            raise ConfigError(
+                f"there is no GPT-2 of size {name!r}{nearest(name, names)}; known are {', '.join(names)}"
+            )
+        n_layer, n_head, n_embd = SIZES[known]
+        return replace(cls(n_layer=n_layer, n_head=n_head, n_embd=n_embd), **changes)
+
+    def num_parameters(self, embeddings: bool = True) -> int:
+        """Weights in the network, the tied head counted once; without `embeddings`, those of the stack."""
+        C = self.n_embd
+        stack = self.n_layer * (12 * C * C + 13 * C) + 2 * C
+        return stack + (self.vocab_size + self.n_ctx) * C if embeddings else stack
+
+
+@dataclass(frozen=True)
+class State:
+    """The past of B texts: keys and values of each layer, of which the first `length` times are filled.
+
+    The buffers are shared between a state and the one that follows it, so a state can be gone on from once.
+    """
+
+    keys: list[Tensor]  # each [B, H, n_ctx, D]
+    values: list[Tensor]  # each [B, H, n_ctx, D]
+    length: int
+
+
+class Attention(nn.Module):
+    """Masked multi-head self-attention."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.n_head = config.n_head
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor, int] | None = None) -> Tensor:
+        B, T, C = x.shape
+        q, k, v = self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)  # [B, H, T, D]
+        mask = None
+        if past is not None:
+            keys, values, seen = past
+            keys[:, :, seen : seen + T] = k
+            values[:, :, seen : seen + T] = v
+            k, v = keys[:, :, : seen + T].to(q.dtype), values[:, :, : seen + T].to(q.dtype)  # [B, H, S, D]
+            if 1 < T and seen:
+                mask = torch.ones(T, seen + T, dtype=torch.bool, device=x.device).tril(seen)  # [T, S]
+        causal = mask is None and T > 1
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)  # [B, H, T, D]
+        out: Tensor = self.c_proj(y.transpose(1, 2).reshape(B, T, C))
+        return out
+
+
+class MLP(nn.Module):
+    """The position-wise part of a block: up to 4C, GELU, down to C."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+        return out
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)): layer norms stand before each part (paper 2.3)."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.attn = Attention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor, int] | None = None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), past)
+        out: Tensor = x + self.mlp(self.ln_2(x))
+        return out
+
+
+class GPT2(nn.Module):
+    """Token ids in, logits of the next token out. The same seed gives the same initial weights."""
+
+    def __init__(self, config: GPT2Config, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.n_ctx, config.n_embd)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.initialize(seed)
+
+    @torch.no_grad()
+    def initialize(self, seed: int) -> None:
+        """Draw fresh weights: matrices from N(0, 0.02), residual projections and positions as said above."""
+        generator = torch.Generator().manual_seed(seed)
+        residual = 0.02 / math.sqrt(2 * self.config.n_layer)
+        for name, p in self.named_parameters():
+            if p.dim() == 2:
+                std = residual if name.endswith("c_proj.weight") else 0.01 if name == "wpe.weight" else 0.02
+                p.normal_(0.0, std, generator=generator)
+            elif name.endswith("weight"):
+                p.fill_(1.0)
+            else:
+                p.zero_()
+
+    def num_parameters(self) -> int:
+        """Weights in the network, the tied head counted once."""
+        return sum(p.numel() for p in self.parameters())
+
+    def start(self, batch_size: int = 1) -> State:
+        """The state before any token, for `batch_size` texts side by side."""
+        c, like = self.config, self.wte.weight
+        shape = (batch_size, c.n_head, c.n_ctx, c.n_embd // c.n_head)
+        return State(
+            keys=[like.new_zeros(shape) for _ in range(c.n_layer)],
+            values=[like.new_zeros(shape) for _ in range(c.n_layer)],
+            length=0,
+        )
+
+    def hidden(self, ids: Tensor, state: State | None = None) -> Tensor:
+        """What the head reads: ids [B, T] -> final layer norm's output [B, T, C]; fills `state` in place."""
+        T, seen = ids.shape[1], 0 if state is None else state.length
+        if seen + T > self.config.n_ctx:
+            raise InputError(
+                f"a text of {seen + T} tokens does not fit this model, which reads {self.config.n_ctx} at a time"
+            )
+        positions = torch.arange(seen, seen + T, device=ids.device)  # [T]
+        x = self.wte(ids) + self.wpe(positions)  # [B, T, C]
+        for i, block in enumerate(self.h):
+            x = block(x, None if state is None else (state.keys[i], state.values[i], seen))
+        out: Tensor = self.ln_f(x)
+        return out
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """[..., C] -> logits [..., V], by the token embedding's own weights."""
+        return F.linear(hidden, self.wte.weight)
+
+    @overload
+    def forward(self, ids: Tensor) -> Tensor: ...
+    @overload
+    def forward(self, ids: Tensor, state: State) -> tuple[Tensor, State]: ...
+    def forward(self, ids: Tensor, state: State | None = None) -> Tensor | tuple[Tensor, State]:
+        """ids [B, T] -> logits [B, T, V]; with a state, also the state after these ids.
+
+        Raises `InputError` when the ids, with those of the state, are more than `n_ctx`.
+        """
+        logits = self.head(self.hidden(ids, state))
+        if state is None:
+            return logits
+        return logits, replace(state, length=state.length + ids.shape[1])

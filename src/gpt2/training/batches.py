@@ -1,0 +1,70 @@
+"""Batches of training tokens: every token once an epoch, in an order that the seed decides.
+
+The token stream is cut into blocks of `context` tokens, each with its next token as target, so that every
+token but the first is a target exactly once an epoch. Each epoch has its own permutation of the blocks,
+drawn from (seed, epoch). Batch number `step` is a function of the seed and the step alone: nothing has to
+be saved to resume exactly, and models of different sizes see the same tokens in the same order.
+
+Rejected: random windows with replacement, which leave about a third of the text unseen in an epoch.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpt2.errors import ConfigError, TooLittleData
+
+
+class TokenStream(Protocol):
+    """Anything with tokens in a row: a split of our shards, or another trainer's file."""
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in all."""
+
+    def read(self, start: int, stop: int) -> NDArray[np.integer]:
+        """Tokens start to stop."""
+
+
+class Batches:
+    """Batch `step` of `size` blocks of `context` tokens."""
+
+    def __init__(self, tokens: TokenStream, context: int, size: int, seed: int = 0) -> None:
+        if size < 1:
+            raise ConfigError(f"a batch must have at least 1 sequence, not {size}")
+        self.tokens, self.context, self.size, self.seed = tokens, context, size, seed
+        self.n_blocks = (tokens.n_tokens - 1) // context
+        if self.n_blocks < 1:
+            raise TooLittleData(
+                f"there are {tokens.n_tokens} training tokens, too few for one sequence of {context}; "
+                "give more text or a shorter context"
+            )
+        self._order = lru_cache(maxsize=2)(self._permutation)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one step learns to predict."""
+        return self.size * self.context
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in which each block is seen once."""
+        return self.n_blocks / self.size
+
+    def __getitem__(self, step: int) -> Tensor:
+        """ids [B, T + 1] of step 0, 1, 2, ...: inputs are all but the last column, targets all but the first."""
+        rows = []
+        for i in range(step * self.size, (step + 1) * self.size):
+            epoch, place = divmod(i, self.n_blocks)
+            begin = int(self._order(epoch)[place]) * self.context
+            rows.append(self.tokens.read(begin, begin + self.context + 1))
+        return torch.from_numpy(np.stack(rows).astype(np.int64))
+
+    def _permutation(self, epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng([self.seed, epoch]).permutation(self.n_blocks)

@@ -1,1 +1,90 @@
-"""The whole of *Language Models are Unsupervised Multitask Learners* in one package."""
+"""The whole of *Language Models are Unsupervised Multitask Learners* (Radford et al., 2019) in one package.
+
+    tok = gpt2.Tokenizer.gpt2()                      # GPT-2's vocabulary, inside the package
+    net = gpt2.GPT2(gpt2.GPT2Config.size("124M"))    # a torch module: net(ids) -> logits
+    m = gpt2.load("reproduce")                       # a network with its tokenizer
+    gpt2.generate(m, ["The meaning of"], top_k=40)
+    gpt2.score(m, ["A sentence."])[0].logprob
+
+Names are imported when first used, so `import gpt2` costs nothing. No library below phones home: their
+telemetry is switched off here, before any of them is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+for _switch, _value in {
+    "DO_NOT_TRACK": "1",
+    "DAFT_ANALYTICS_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}.items():
+    os.environ.setdefault(_switch, _value)
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Tokenizer": "gpt2.tokens.bpe",
+    "Shards": "gpt2.tokens.shards",
+    "GPT2": "gpt2.model.transformer",
+    "GPT2Config": "gpt2.model.transformer",
+    "Model": "gpt2.model.checkpoint",
+    "load": "gpt2.model.checkpoint",
+    "generate": "gpt2.inference.engine",
+    "stream": "gpt2.inference.engine",
+    "score": "gpt2.inference.scoring",
+    "train": "gpt2.training.trainer",
+    "TrainConfig": "gpt2.training.trainer",
+    "OptimizerConfig": "gpt2.training.optimizer",
+    "Document": "gpt2.corpus.documents",
+    "extract": "gpt2.corpus.extract",
+    "BuildConfig": "gpt2.corpus.recipe",
+    "ReproduceConfig": "gpt2.reproduce",
+}
+
+__all__ = [
+    "GPT2",
+    "BuildConfig",
+    "Document",
+    "GPT2Config",
+    "Model",
+    "OptimizerConfig",
+    "ReproduceConfig",
+    "Shards",
+    "Tokenizer",
+    "TrainConfig",
+    "extract",
+    "generate",
+    "load",
+    "score",
+    "stream",
+    "train",
+]
+
+if TYPE_CHECKING:
+    from gpt2.corpus.documents import Document
+    from gpt2.corpus.extract import extract
+    from gpt2.corpus.recipe import BuildConfig
+    from gpt2.inference.engine import generate, stream
+    from gpt2.inference.scoring import score
+    from gpt2.model.checkpoint import Model, load
+    from gpt2.model.transformer import GPT2, GPT2Config
+    from gpt2.reproduce import ReproduceConfig
+    from gpt2.tokens.bpe import Tokenizer
+    from gpt2.tokens.shards import Shards
+    from gpt2.training.optimizer import OptimizerConfig
+    from gpt2.training.trainer import TrainConfig, train
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        return importlib.import_module(f"gpt2.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"gpt2.{name}":
+            raise
+        raise AttributeError(f"module 'gpt2' has no attribute {name!r}") from None

@@ -29,15 +29,10 @@ from typing import Any
 import numpy as np
 
 from gpt2.console import QUIET, Console, count, duration
-from gpt2.corpus.build import BuildConfig, build
+from gpt2.corpus.recipe import BuildConfig, build
 from gpt2.corpus.documents import Document, read_documents
 from gpt2.errors import ConfigError, InputError
-from gpt2.evaluation.heldout import (
-    document_losses,
-    heldout_callback,
-    pick_documents,
-    sample_callback,
-)
+from gpt2.evaluation.heldout import LIMIT, document_losses, pick_documents, usual_callbacks
 from gpt2.evaluation.metrics import Losses, compare, perplexity_interval
 from gpt2.inference.engine import generate_ids
 from gpt2.inference.sampling import Sampling
@@ -50,7 +45,7 @@ from gpt2.tokens.shards import Shards, Split, choose_heldout, write_shards
 from gpt2.training.batches import Batches
 from gpt2.training.optimizer import OptimizerConfig
 from gpt2.training.trainer import TrainConfig, seconds_per_step, train
-from gpt2.workspace import Json, Workspace, atomic_write, file_digest, versions, write_json
+from gpt2.workspace import Json, Workspace, atomic_write, digest, file_digest, versions, write_json
 
 CONTEXT = 256
 BATCH = 8
@@ -61,7 +56,6 @@ FEWEST_HELDOUT = 60
 FEWEST_TOKENS = 1_500_000
 MOST_EPOCHS = 4
 SAMPLES = 4
-PROBE_DOCUMENTS, PROBE_TOKENS = 64, 256
 
 # Layers, heads, channels and learning rate. With the vocabularies used here each step is more than three
 # times the one before in parameters, as each is in the paper's Table 2 or nearly so.
@@ -171,8 +165,6 @@ class Reproduction:
         paths = [p for p in (self.config.text, self.config.links, *self.config.pages) if p is not None]
         files = sorted(f for p in paths for f in ([p] if p.is_file() else p.rglob("*")) if f.is_file())
         facts = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-        from gpt2.workspace import digest
-
         return digest(facts) if facts else None
 
     # Documents (paper 2.1)
@@ -213,8 +205,6 @@ class Reproduction:
 
     def work_digest(self, shards: Shards) -> str:
         """Which tokens these are."""
-        from gpt2.workspace import digest
-
         return digest([shards.train.n_tokens, shards.heldout.n_tokens, shards.heldout.document_ids])
 
     def documents_path(self) -> Path:
@@ -281,13 +271,7 @@ class Reproduction:
             callback_every=max(1, -(-steps // 8)),
             save_every_seconds=20,
         )
-        probe = pick_documents(shards.heldout, PROBE_DOCUMENTS, self.config.seed)
-        prompt = shards.tokenizer.decode(shards.heldout.document(probe[0])[:12].tolist())
-        callbacks = [
-            heldout_callback(shards.heldout, probe, PROBE_TOKENS, self.compute),
-            sample_callback(prompt, compute=self.compute),
-        ]
-        done = train(config, callbacks, resume_run=True, console=self.console)
+        done = train(config, usual_callbacks(shards), resume_run=True, console=self.console)
         return {
             "parameters": done.model.net.num_parameters(),
             "non_embedding": done.model.net.config.num_parameters(embeddings=False),
@@ -414,8 +398,6 @@ def measured_documents(shards: Shards) -> Iterator[tuple[str, Split, list[int]]]
 
 def measured_tokens(shards: Shards) -> list[Any]:
     """The documents of `measured_documents`, cut to what counts of them."""
-    from gpt2.evaluation.heldout import LIMIT
-
     return [part.document(i)[:LIMIT] for _, part, documents in measured_documents(shards) for i in documents]
 
 

@@ -186,7 +186,7 @@ class Workspace:
         return None
 
     def seconds(self, stage: str) -> float:
-        """How long a finished stage took, its interrupted beginnings included as far as they were marked."""
+        """How long a finished stage took in the process that finished it."""
         return float(read_json(self.folder / stage / MARK)["seconds"])
 
     def run(self, stage: str, settings: Mapping[str, Any], work: Callable[[Path], Json]) -> Json:

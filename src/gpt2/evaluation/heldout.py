@@ -18,7 +18,7 @@ from gpt2.inference.engine import generate
 from gpt2.inference.scoring import score_ids
 from gpt2.model.checkpoint import Model
 from gpt2.model.device import Compute
-from gpt2.tokens.shards import Split
+from gpt2.tokens.shards import Shards, Split
 from gpt2.training.trainer import Callback
 from gpt2.workspace import Json
 
@@ -75,3 +75,12 @@ def sample_callback(prompt: str, max_tokens: int = 40, compute: Compute | None =
         return {"sample": prompt + generate(model, [prompt], max_tokens, seed=step, compute=compute)[0]}
 
     return sample
+
+
+def usual_callbacks(shards: Shards, documents: int = 64, limit: int = 256) -> list[Callback]:
+    """What to watch while training: loss on a few held-out documents, and a sample; nothing without any."""
+    if not shards.heldout.n_documents:
+        return []
+    chosen = pick_documents(shards.heldout, documents)
+    prompt = shards.tokenizer.decode(shards.heldout.document(chosen[0])[:12].tolist())
+    return [heldout_callback(shards.heldout, chosen, limit), sample_callback(prompt)]

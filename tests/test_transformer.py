@@ -114,7 +114,9 @@ def test_initial_weights_follow_the_paper() -> None:
     net = GPT2(config, seed=5)
     for name, p in net.named_parameters():
         if p.dim() == 2:
-            expected = 0.02 / math.sqrt(16) if name.endswith("c_proj.weight") else 0.01 if "wpe" in name else 0.02
+            expected = (
+                0.02 / math.sqrt(16) if name.endswith("c_proj.weight") else 0.01 if "wpe" in name else 0.02
+            )
             assert float(p.detach().std()) == pytest.approx(expected, rel=0.02), name
         else:
             assert bool((p == (1.0 if name.endswith("weight") else 0.0)).all()), name

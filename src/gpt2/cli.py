@@ -108,7 +108,13 @@ def reproduce(
     config = ReproduceConfig(out, minutes, text, tuple(pages or ()), links, seed)
     results = run(config, talk.console)
     rows = [
-        [r["name"], r["parameters"], r["tokens"], r["heldout_perplexity"], "{:.2f} to {:.2f}".format(*r["heldout_interval"])]
+        [
+            r["name"],
+            r["parameters"],
+            r["tokens"],
+            r["heldout_perplexity"],
+            "{:.2f} to {:.2f}".format(*r["heldout_interval"]),
+        ]
         for r in results["ladder"]
     ]
     if rows and not talk.json:
@@ -183,7 +189,13 @@ def tokens_decode(ids: list[int], *, vocabulary: Path | None = None, talk: Talk 
 
 @tokens_app.command(name="write")
 def tokens_write(
-    text: Path, out: Path, *, vocabulary: Path | None = None, heldout: float = 0.05, seed: int = 2019, talk: Talk = TALK
+    text: Path,
+    out: Path,
+    *,
+    vocabulary: Path | None = None,
+    heldout: float = 0.05,
+    seed: int = 2019,
+    talk: Talk = TALK,
 ) -> None:
     """Token shards of TEXT (.txt, .md, .jsonl, .parquet; file or folder) in folder OUT.
 
@@ -300,7 +312,10 @@ def train(
     done = run(config, usual_callbacks(shards), resume, talk.console)
     last = done.metrics[-1]
     result = {"run": out, "steps": done.steps, "tokens": done.tokens, "seconds": done.seconds, **last}
-    talk.result(result, f"{out}: {count(done.tokens)} tokens, loss {last['loss']:.3f}, held-out {last.get('heldout_loss', '-')}")
+    talk.result(
+        result,
+        f"{out}: {count(done.tokens)} tokens, loss {last['loss']:.3f}, held-out {last.get('heldout_loss', '-')}",
+    )
 
 
 @app.command
@@ -383,7 +398,9 @@ def score(
     words = text_or_input(text)
     (s,) = gpt2.score(m, [words], start=start, stride=stride)
     if not s.tokens:
-        raise InputError("there is nothing to score: the text has no token after its start; give a longer text")
+        raise InputError(
+            "there is nothing to score: the text has no token after its start; give a longer text"
+        )
     pieces = [m.tokenizer.decode([t]) for t in s.tokens]
     facts = {
         "logprob": s.logprob,
@@ -393,7 +410,10 @@ def score(
         "start": start,
     }
     if not talk.json:
-        print_table(["token", "log-probability"], [[repr(p), lp] for p, lp in zip(pieces, s.token_logprobs, strict=True)])
+        print_table(
+            ["token", "log-probability"],
+            [[repr(p), lp] for p, lp in zip(pieces, s.token_logprobs, strict=True)],
+        )
     detail = {"token_ids": s.tokens, "token_texts": pieces, "token_logprobs": s.token_logprobs}
     talk.result({**facts, **detail}, table_text(facts))
 
@@ -435,7 +455,12 @@ def typed_prompts() -> Iterator[str]:
 
 def table_text(facts: dict[str, Any]) -> str:
     """Facts one a line."""
-    return "\n".join(f"{k.replace('_', ' '):16} {v:,.6g}" if isinstance(v, int | float) else f"{k.replace('_', ' '):16} {v}" for k, v in facts.items())
+    return "\n".join(
+        f"{k.replace('_', ' '):16} {v:,.6g}"
+        if isinstance(v, int | float)
+        else f"{k.replace('_', ' '):16} {v}"
+        for k, v in facts.items()
+    )
 
 
 def main() -> None:
@@ -453,7 +478,9 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
-        fail(f"gpt2: cannot write {error.filename or 'a file'}: {error.strerror}; make room or give another folder")
+        fail(
+            f"gpt2: cannot write {error.filename or 'a file'}: {error.strerror}; make room or give another folder"
+        )
 
 
 def fail(sentence: str) -> None:

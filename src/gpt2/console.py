@@ -68,7 +68,9 @@ class Bar:
         rate = (self.done - self._skipped) / spent
         parts = [f"{count(self.done)} {self.unit}"]
         if self.total:
-            parts = [f"{min(1.0, self.done / self.total):4.0%}  {count(self.done)} of {count(self.total)} {self.unit}"]
+            parts = [
+                f"{min(1.0, self.done / self.total):4.0%}  {count(self.done)} of {count(self.total)} {self.unit}"
+            ]
         parts.append(f"{count(rate) if rate >= 10 else f'{rate:.1f}'}/s")
         if self.total and rate > 0:
             parts.append(f"{duration((self.total - self.done) / rate)} left")
@@ -134,7 +136,9 @@ class Console:
 QUIET = Console(quiet=True)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], console: RichConsole | None = None) -> None:
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], console: RichConsole | None = None
+) -> None:
     """Print a table to standard output, or to the console given."""
     from rich import box
     from rich.console import Console as RichConsole
@@ -145,7 +149,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], console
         numeric = all(isinstance(row[i], int | float) for row in rows) if rows else False
         table.add_column(name, justify="right" if numeric else "left")
     for row in rows:
-        table.add_row(*(f"{x:,}" if isinstance(x, int) else f"{x:.4g}" if isinstance(x, float) else str(x) for x in row))
+        table.add_row(
+            *(f"{x:,}" if isinstance(x, int) else f"{x:.4g}" if isinstance(x, float) else str(x) for x in row)
+        )
     (console or RichConsole()).print(table)
 
 

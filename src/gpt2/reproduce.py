@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 
 from gpt2.console import QUIET, Console, count, duration
-from gpt2.corpus.recipe import BuildConfig, build
 from gpt2.corpus.documents import Document, read_documents
+from gpt2.corpus.recipe import BuildConfig, build
 from gpt2.errors import ConfigError, InputError
 from gpt2.evaluation.heldout import LIMIT, document_losses, pick_documents, usual_callbacks
 from gpt2.evaluation.metrics import Losses, compare, perplexity_interval
@@ -119,17 +119,23 @@ def build_config(config: ReproduceConfig) -> BuildConfig:
 class Reproduction:
     """One run of the main job: its stages in order, each a method that does its work once."""
 
-    def __init__(self, config: ReproduceConfig, source: BuildConfig, work: Workspace, console: Console) -> None:
+    def __init__(
+        self, config: ReproduceConfig, source: BuildConfig, work: Workspace, console: Console
+    ) -> None:
         self.config, self.source, self.work, self.console = config, source, work, console
         self.compute = choose()
         self.stages: list[Json] = []
-        first, self.n_vocab = max((start, first, n) for start, first, n in DIAL if config.minutes >= start)[1:]
+        first, self.n_vocab = max((start, first, n) for start, first, n in DIAL if config.minutes >= start)[
+            1:
+        ]
         self.shapes = SHAPES[first : first + LADDER]
 
     def results(self) -> Json:
         """All stages, then the report."""
         began = time.time()
-        corpus = self.stage("corpus", {"source": self.source, "input": self.input_digest()}, self.build_corpus)
+        corpus = self.stage(
+            "corpus", {"source": self.source, "input": self.input_digest()}, self.build_corpus
+        )
         tokens = self.stage("tokens", {"corpus": corpus["digest"], "n_vocab": self.n_vocab}, self.make_tokens)
         shards = Shards.open(self.work.folder / "tokens" / "shards")
         results = self.describe(corpus, tokens, shards)
@@ -184,8 +190,12 @@ class Reproduction:
         heldout = choose_heldout(groups, share, SPLIT_SEED)
         training = [d.text for d in documents if d.group not in heldout]
         if not training:
-            raise InputError("all documents belong together, so none can be held out; give text of several sources")
-        self.console.say(f"learning a vocabulary of {self.n_vocab:,} from {len(training):,} training documents")
+            raise InputError(
+                "all documents belong together, so none can be held out; give text of several sources"
+            )
+        self.console.say(
+            f"learning a vocabulary of {self.n_vocab:,} from {len(training):,} training documents"
+        )
         tokenizer = Tokenizer.learn(training, self.n_vocab)
         rows: Iterator[tuple[str, str, str]] = ((d.id, d.group, d.text) for d in documents)
         write_shards(rows, tokenizer, folder / "shards", heldout, console=self.console)
@@ -245,15 +255,25 @@ class Reproduction:
             f"{count(steps * BATCH * CONTEXT)} tokens each ({steps / batches.steps_per_epoch:.2f} epochs), "
             f"about {duration(steps * sum(seconds))}"
         )
-        return {"steps": steps, "epochs": steps / batches.steps_per_epoch, "ladder": ladder, "most_epochs": steps == most}
+        return {
+            "steps": steps,
+            "epochs": steps / batches.steps_per_epoch,
+            "ladder": ladder,
+            "most_epochs": steps == most,
+        }
 
     def climb(self, rung: Json, key: Json, shards: Shards) -> Json:
         """Train and measure one size."""
         name = rung["name"]
-        trained = self.stage(f"ladder/{name}", {**key, "rung": rung}, lambda folder: self.train_rung(folder, rung, key, shards))
-        measured = self.stage(f"measured/{name}", {**key, "rung": rung}, lambda folder: self.measure(folder, name, shards))
+        trained = self.stage(
+            f"ladder/{name}", {**key, "rung": rung}, lambda folder: self.train_rung(folder, rung, key, shards)
+        )
+        measured = self.stage(
+            f"measured/{name}", {**key, "rung": rung}, lambda folder: self.measure(folder, name, shards)
+        )
         losses = {
-            split: read_losses(self.work.folder / "measured" / name / f"{split}.npz") for split in ("train", "heldout")
+            split: read_losses(self.work.folder / "measured" / name / f"{split}.npz")
+            for split in ("train", "heldout")
         }
         return {**rung, **trained, **measured, "losses": losses}
 
@@ -291,7 +311,12 @@ class Reproduction:
         out: Json = {}
         for split, part, documents in measured_documents(shards):
             losses = document_losses(
-                model, part, documents, compute=self.compute, console=self.console, title=f"measuring {name}, {split}"
+                model,
+                part,
+                documents,
+                compute=self.compute,
+                console=self.console,
+                title=f"measuring {name}, {split}",
             )
             with atomic_write(folder / f"{split}.npz") as stream:
                 np.savez(stream, nats=losses.nats, tokens=losses.tokens, n_bytes=losses.n_bytes)
@@ -313,7 +338,14 @@ class Reproduction:
         prompts = [t[:c].tolist() for t, c in zip(texts, cuts, strict=True)]
         names = [plan["ladder"][0]["name"], plan["ladder"][-1]["name"]]
         drawn = [
-            generate_ids(load(self.work.folder / "ladder" / n), prompts, length, Sampling(), self.config.seed, self.compute)
+            generate_ids(
+                load(self.work.folder / "ladder" / n),
+                prompts,
+                length,
+                Sampling(),
+                self.config.seed,
+                self.compute,
+            )
             for n in names
         ]
         samples = [
@@ -343,7 +375,11 @@ class Reproduction:
                 "command": command(self.config),
                 "machine": machine(self.compute.threads),
                 "versions": versions(),
-                "seeds": {"split": SPLIT_SEED, "weights and batches": self.config.seed, "samples": self.config.seed},
+                "seeds": {
+                    "split": SPLIT_SEED,
+                    "weights and batches": self.config.seed,
+                    "samples": self.config.seed,
+                },
                 "dtype": self.compute.dtype,
             },
             "source": {"kind": corpus["kind"], "description": corpus["description"]},
@@ -359,10 +395,13 @@ class Reproduction:
                 "train_tokens": tokens["train_tokens"],
                 "heldout_tokens": tokens["heldout_tokens"],
                 "context": CONTEXT,
-                "heldout_rule": f"whole sources (a module, a file, a page) chosen by a hash of their name, seed {SPLIT_SEED}",
+                "heldout_rule": "whole sources (a module, a file, a page) chosen by a hash of their name, "
+                f"seed {SPLIT_SEED}",
             },
             "ladder": [],
-            "training_documents_in_both_splits": len(set(shards.train.document_ids) & set(shards.heldout.document_ids)),
+            "training_documents_in_both_splits": len(
+                set(shards.train.document_ids) & set(shards.heldout.document_ids)
+            ),
         }
 
     def finish(self, results: Json) -> None:
@@ -382,8 +421,8 @@ def too_little(tokens: Json) -> str | None:
     """Why there can be no ladder, in a sentence, or None."""
     if tokens["heldout_documents"] < FEWEST_HELDOUT or tokens["train_tokens"] < FEWEST_TOKENS:
         return (
-            f"There are {tokens['heldout_documents']} held-out documents and {tokens['train_tokens']:,} training tokens, "
-            f"but an honest ladder needs at least {FEWEST_HELDOUT} and {FEWEST_TOKENS:,}: "
+            f"There are {tokens['heldout_documents']} held-out documents and "
+            f"{tokens['train_tokens']:,} training tokens, but an honest ladder needs at least {FEWEST_HELDOUT} and {FEWEST_TOKENS:,}: "
             "no models were trained; give more text."
         )
     return None
@@ -465,10 +504,20 @@ def machine(threads: int) -> Json:
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.partition(":")[2].strip() for line in info.read_text().split("\n") if line.startswith("model name")]
+        names = [
+            line.partition(":")[2].strip()
+            for line in info.read_text().split("\n")
+            if line.startswith("model name")
+        ]
         processor = names[0] if names else processor
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"processor": processor, "cores": os.cpu_count(), "threads": threads, "memory_gb": round(memory), "system": platform.platform(terse=True)}
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "memory_gb": round(memory),
+        "system": platform.platform(terse=True),
+    }
 
 
 def command(config: ReproduceConfig) -> str:

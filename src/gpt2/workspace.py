@@ -141,7 +141,16 @@ def file_digest(path: Path) -> str:
 def versions() -> dict[str, str]:
     """Version of the workbench, of Python and of the libraries that numbers depend on, where installed."""
     found = {"python": platform.python_version()}
-    for name in ("gpt2-workbench", "torch", "numpy", "gigatoken", "tiktoken", "trafilatura", "resiliparse", "daft"):
+    for name in (
+        "gpt2-workbench",
+        "torch",
+        "numpy",
+        "gigatoken",
+        "tiktoken",
+        "trafilatura",
+        "resiliparse",
+        "daft",
+    ):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
@@ -163,7 +172,9 @@ class Workspace:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise BusyError(f"another process works in {folder}; wait for it or give another folder") from None
+            raise BusyError(
+                f"another process works in {folder}; wait for it or give another folder"
+            ) from None
 
     def close(self) -> None:
         """Let another process work in the folder."""

@@ -59,7 +59,9 @@ def document_losses(
     return Losses(np.array(nats, np.float64), np.array(tokens, np.int64), np.array(n_bytes, np.int64))
 
 
-def heldout_callback(split: Split, documents: Sequence[int], limit: int, compute: Compute | None = None) -> Callback:
+def heldout_callback(
+    split: Split, documents: Sequence[int], limit: int, compute: Compute | None = None
+) -> Callback:
     """While training: the loss on the first `limit` tokens of a few held-out documents."""
 
     def measure(model: Model, step: int) -> Json:  # noqa: ARG001

@@ -36,7 +36,9 @@ def generate(
     """Continuations only, one a prompt, each of at most `max_tokens` tokens."""
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     tok = model.tokenizer
-    ids = generate_ids(model, [tok.encode(t) for t in texts], max_tokens, Sampling(temperature, top_k), seed, compute)
+    ids = generate_ids(
+        model, [tok.encode(t) for t in texts], max_tokens, Sampling(temperature, top_k), seed, compute
+    )
     return [tok.decode(x) for x in ids]
 
 

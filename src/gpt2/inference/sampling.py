@@ -27,7 +27,9 @@ class Sampling:
         if not 0 <= self.temperature < float("inf"):
             raise ConfigError(f"temperature must be 0 or more, not {self.temperature}")
         if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"top_k must be at least 1, not {self.top_k}; leave it out to draw among all tokens")
+            raise ConfigError(
+                f"top_k must be at least 1, not {self.top_k}; leave it out to draw among all tokens"
+            )
 
 
 def draw(logits: Tensor, how: Sampling, generators: list[torch.Generator]) -> Tensor:

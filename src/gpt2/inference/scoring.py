@@ -163,7 +163,9 @@ def read(
     with compute.autocast():
         hidden = net.hidden(ids.to(device))  # [B, T, C]
     rows = torch.cat([hidden[i, len(w.ids) - w.scored : len(w.ids)] for i, w in enumerate(windows)])  # [N, C]
-    targets = torch.cat([torch.as_tensor(np.asarray(w.targets[-w.scored :], dtype=np.int64)) for w in windows])
+    targets = torch.cat(
+        [torch.as_tensor(np.asarray(w.targets[-w.scored :], dtype=np.int64)) for w in windows]
+    )
     targets = targets.to(device)
     step = max(1, LOGITS_AT_ONCE // net.config.vocab_size)
     logprobs, tops = [], []

@@ -97,11 +97,13 @@ def read_config(path: Path) -> GPT2Config:
     """The network's shape from its file; unknown fields and absurd values are refused."""
     values = read_json(path)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise FormatError(f"{path} does not describe a model of this package (no \"format\": \"{FORMAT}\")")
+        raise FormatError(f'{path} does not describe a model of this package (no "format": "{FORMAT}")')
     fields = {f.name for f in dataclasses.fields(GPT2Config)}
     unknown = sorted(set(values) - fields - {"format"})
     if unknown or fields - set(values):
-        raise FormatError(f"{path} has unknown or missing fields: {', '.join(unknown or sorted(fields - set(values)))}")
+        raise FormatError(
+            f"{path} has unknown or missing fields: {', '.join(unknown or sorted(fields - set(values)))}"
+        )
     try:
         return GPT2Config(**{name: values[name] for name in fields})
     except ConfigError as error:
@@ -112,7 +114,10 @@ def load_weights(net: torch.nn.Module, path: Path) -> None:
     """Copy the tensors of a safetensors file into a network whose names and shapes they must match."""
     found = read_tensors(path)
     wanted: Mapping[str, Any] = net.state_dict()
-    for problem, names in (("lacks", wanted.keys() - found.keys()), ("has the unknown", found.keys() - wanted.keys())):
+    for problem, names in (
+        ("lacks", wanted.keys() - found.keys()),
+        ("has the unknown", found.keys() - wanted.keys()),
+    ):
         if names:
             raise FormatError(f"{path} {problem} tensor {min(names)!r} ({len(names)} in all)")
     for name, p in wanted.items():
@@ -132,7 +137,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise FormatError(f"{path} is damaged or not a safetensors file ({error}); restore or make it anew") from None
+        raise FormatError(
+            f"{path} is damaged or not a safetensors file ({error}); restore or make it anew"
+        ) from None
 
 
 def card_text(model: Model) -> str:

@@ -53,7 +53,7 @@ def choose(device: str = "auto", dtype: str = "auto", threads: int | None = None
 def multiplies_bfloat16(device: str) -> bool:
     """Whether the hardware itself multiplies bfloat16 matrices."""
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device == "cpu":
         able = torch.cpu.get_capabilities()
         return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -108,14 +108,16 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, past: tuple[Tensor, Tensor, int] | None = None) -> Tensor:
         B, T, C = x.shape
-        q, k, v = self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)  # [B, H, T, D]
+        q, k, v = (
+            self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)
+        )  # [B, H, T, D]
         mask = None
         if past is not None:
             keys, values, seen = past
             keys[:, :, seen : seen + T] = k
             values[:, :, seen : seen + T] = v
             k, v = keys[:, :, : seen + T].to(q.dtype), values[:, :, : seen + T].to(q.dtype)  # [B, H, S, D]
-            if 1 < T and seen:
+            if T > 1 and seen:
                 mask = torch.ones(T, seen + T, dtype=torch.bool, device=x.device).tril(seen)  # [T, S]
         causal = mask is None and T > 1
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)  # [B, H, T, D]

@@ -19,16 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from gpt2.console import QUIET, Console, MetricsLog
 from gpt2.errors import ConfigError, InputError, WorkbenchError
 from gpt2.model.checkpoint import Model
-from gpt2.model.device import Compute, choose
+from gpt2.model.device import DTYPES, Compute, choose
 from gpt2.model.transformer import GPT2, GPT2Config
 from gpt2.tokens.shards import Shards
 from gpt2.training import resume
 from gpt2.training.batches import Batches
+from gpt2.training.loss import chunked_cross_entropy
 from gpt2.training.optimizer import OptimizerConfig, make_optimizer
 from gpt2.workspace import Json, digest, plain, read_json, versions, write_json
 
@@ -90,7 +90,10 @@ Callback = Callable[[Model, int], Json]
 
 
 def train(
-    config: TrainConfig, callbacks: Sequence[Callback] = (), resume_run: bool = False, console: Console = QUIET
+    config: TrainConfig,
+    callbacks: Sequence[Callback] = (),
+    resume_run: bool = False,
+    console: Console = QUIET,
 ) -> TrainResult:
     """Train as `config` says, or go on where the run in `config.out` stopped."""
     compute = choose(config.device, config.dtype, config.threads)
@@ -109,7 +112,9 @@ def train(
     log.cut(done)
     before = sum(row.get("seconds", 0.0) for row in log.read())
     spent, saved = 0.0, time.monotonic()
-    with console.progress(f"training {size_name(model.net)}", steps * batches.tokens_per_step, "tokens") as bar:
+    with console.progress(
+        f"training {size_name(model.net)}", steps * batches.tokens_per_step, "tokens"
+    ) as bar:
         bar.skip(done * batches.tokens_per_step)
         for step in range(done, steps):
             begun = time.perf_counter()
@@ -122,7 +127,11 @@ def train(
                     f"the loss became {loss} at step {step}; the last checkpoint is whole: "
                     "start anew with a lower learning rate"
                 )
-            row: Json = {"step": step + 1, "tokens": (step + 1) * batches.tokens_per_step, "loss": round(loss, 5)}
+            row: Json = {
+                "step": step + 1,
+                "tokens": (step + 1) * batches.tokens_per_step,
+                "loss": round(loss, 5),
+            }
             row |= {"learning_rate": rate, "gradient_norm": round(norm, 4), "seconds": round(took, 5)}
             last = step + 1 == steps
             if last or (step + 1) % config.callback_every == 0:
@@ -149,8 +158,8 @@ def train_step(
         group["lr"] = rate
     ids = ids.to(compute.device)
     with compute.autocast():
-        logits = net(ids[:, :-1])  # [B, T, V]
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+        hidden = net.hidden(ids[:, :-1]).flatten(0, 1)  # [B T, C]
+    loss = chunked_cross_entropy(hidden, net.wte.weight, ids[:, 1:].flatten(), DTYPES[compute.dtype])
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(net.parameters(), clip)
     optimizer.step()
@@ -165,9 +174,13 @@ def plan(config: TrainConfig, resume_run: bool, batches: Batches, compute: Compu
     if path.exists():
         record = read_json(path)
         if not resume_run:
-            raise InputError(f"there is a run in {config.out} already; add --resume to go on with it, or give another folder")
+            raise InputError(
+                f"there is a run in {config.out} already; add --resume to go on with it, or give another folder"
+            )
         if record["settings_digest"] != digest(asked):
-            raise ConfigError(f"the run in {config.out} was begun with other settings (see {path}); use those or another folder")
+            raise ConfigError(
+                f"the run in {config.out} was begun with other settings (see {path}); use those or another folder"
+            )
         return int(record["steps"])
     steps = steps_asked(config, batches, compute)
     write_json(
@@ -194,9 +207,13 @@ def settings(config: TrainConfig) -> Json:
 
 def steps_asked(config: TrainConfig, batches: Batches, compute: Compute) -> int:
     """Steps from whichever of the three ways the length was given."""
-    given = {k: getattr(config, k) for k in ("steps", "train_tokens", "minutes") if getattr(config, k) is not None}
+    given = {
+        k: getattr(config, k) for k in ("steps", "train_tokens", "minutes") if getattr(config, k) is not None
+    }
     if len(given) != 1:
-        raise ConfigError(f"give exactly one of --steps, --train-tokens and --minutes, not {len(given)} of them")
+        raise ConfigError(
+            f"give exactly one of --steps, --train-tokens and --minutes, not {len(given)} of them"
+        )
     ((name, value),) = given.items()
     if not 0 < value < float("inf"):
         raise ConfigError(f"{name} must be above 0, not {value}")
@@ -208,7 +225,11 @@ def steps_asked(config: TrainConfig, batches: Batches, compute: Compute) -> int:
 
 
 def seconds_per_step(
-    model: GPT2Config, batches: Batches, optimizer: OptimizerConfig, compute: Compute, steps: int = TRIAL_STEPS
+    model: GPT2Config,
+    batches: Batches,
+    optimizer: OptimizerConfig,
+    compute: Compute,
+    steps: int = TRIAL_STEPS,
 ) -> float:
     """Median time of a few steps on a throw-away network of the same shape."""
     net = GPT2(model).to(compute.device)

@@ -1,0 +1,63 @@
+"""Next-token cross entropy, without ever holding the logits of a whole batch.
+
+With a small network and a vocabulary of thousands, most of a step's memory and much of its time is the
+logits: written, read by the softmax, written again as gradient. `chunked_cross_entropy` makes them a slice
+at a time, small enough to stay in the processor's cache, and takes both gradients (of the hidden states and
+of the tied embedding) at once while the slice is there. `plain_cross_entropy` is its readable twin; tests
+hold the two equal. On a processor the chunked one takes less than half the time (`benchmarks/loss.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LOGITS_AT_ONCE = 2**19
+"""Logits in a slice: 2 MB of float32."""
+
+
+def plain_cross_entropy(hidden: Tensor, embedding: Tensor, targets: Tensor) -> Tensor:
+    """hidden [N, C], embedding [V, C], targets [N] -> mean loss in nats a token."""
+    return F.cross_entropy(F.linear(hidden, embedding).float(), targets)
+
+
+def chunked_cross_entropy(hidden: Tensor, embedding: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same, slice by slice; matrix products in `dtype`, the softmax in float32."""
+    loss: Tensor = ChunkedCrossEntropy.apply(hidden, embedding, targets, dtype)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class ChunkedCrossEntropy(torch.autograd.Function):
+    """Loss and gradients in the forward pass; the backward pass only scales them."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, embedding: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+        N, V = hidden.shape[0], embedding.shape[0]
+        rows = max(1, LOGITS_AT_ONCE // V)
+        x, w = hidden.to(dtype), embedding.to(dtype)
+        dx, dw = torch.empty_like(hidden), torch.zeros_like(embedding)
+        total = torch.zeros((), dtype=torch.float64 if hidden.device.type == "cpu" else torch.float32)
+        total = total.to(hidden.device)
+        for i in range(0, N, rows):
+            part, target = x[i : i + rows], targets[i : i + rows, None]  # [n, C], [n, 1]
+            p = (part @ w.t()).float()  # logits [n, V]
+            at_target = p.gather(1, target)
+            highest = p.amax(dim=1, keepdim=True)
+            p.sub_(highest).exp_()
+            norm = p.sum(dim=1, keepdim=True)
+            total += (norm.log() + highest - at_target).sum()
+            p.div_(norm)  # softmax [n, V]
+            p.scatter_add_(1, target, torch.full_like(at_target, -1.0))  # d loss / d logits, times N
+            p = p.to(dtype)
+            dx[i : i + rows] = p @ w
+            dw += p.t() @ part
+        ctx.save_for_backward(dx.div_(N), dw.div_(N))
+        return (total / N).float()
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        dx, dw = ctx.saved_tensors
+        return dx * upstream[0], dw * upstream[0], None, None

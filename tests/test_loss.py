@@ -1,0 +1,37 @@
+"""The chunked loss and its readable twin."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gpt2.training import loss as loss_module
+from gpt2.training.loss import chunked_cross_entropy, plain_cross_entropy
+
+
+@pytest.mark.parametrize(("n", "vocabulary", "at_once"), [(50, 97, 97 * 7), (64, 4096, 2**19), (1, 5, 1)])
+def test_loss_and_gradients_equal_the_plain_ones(
+    n: int, vocabulary: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss_module, "LOGITS_AT_ONCE", at_once)
+    generator = torch.Generator().manual_seed(n)
+    x = torch.randn(n, 24, generator=generator) * 3
+    w = torch.randn(vocabulary, 24, generator=generator)
+    y = torch.randint(0, vocabulary, (n,), generator=generator)
+    results = []
+    for f in (plain_cross_entropy, lambda a, b, c: chunked_cross_entropy(a, b, c, torch.float32)):
+        a, b = x.clone().requires_grad_(), w.clone().requires_grad_()
+        value = f(a, b, y)
+        (value * 3).backward()
+        results.append((value.detach(), a.grad, b.grad))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_huge_logits_stay_finite() -> None:
+    x = torch.full((3, 2), 1e4, requires_grad=True)
+    w = torch.tensor([[1.0, 1.0], [-1.0, -1.0], [0.0, 0.0]], requires_grad=True)
+    value = chunked_cross_entropy(x, w, torch.tensor([0, 0, 0]), torch.float32)
+    value.backward()
+    assert float(value.detach()) == 0.0
+    assert x.grad is not None and bool(torch.isfinite(x.grad).all())

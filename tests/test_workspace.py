@@ -1,0 +1,140 @@
+"""Files that are whole or absent, and stages that run once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpt2.errors import BusyError, FormatError, InputError
+from gpt2.workspace import (
+    Workspace,
+    atomic_folder,
+    atomic_write,
+    digest,
+    read_json,
+    recover_folder,
+    write_json,
+)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_trace(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "file"
+    write_json(path, {"n": np.int64(3), "p": tmp_path})
+    assert read_json(path)["n"] == 3
+    with pytest.raises(ZeroDivisionError), atomic_write(path, "w") as stream:
+        stream.write("half")
+        raise ZeroDivisionError
+    assert read_json(path)["n"] == 3
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    for word in ("old", "new"):
+        with atomic_folder(folder) as draft:
+            (draft / "file").write_text(word)
+    assert (folder / "file").read_text() == "new"
+    with pytest.raises(ZeroDivisionError), atomic_folder(folder) as draft:
+        (draft / "file").write_text("half")
+        raise ZeroDivisionError
+    assert (folder / "file").read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    folder.rename(tmp_path / ".model.old")  # what a kill between the two renames leaves
+    recover_folder(folder)
+    assert (folder / "file").read_text() == "new"
+
+
+def test_a_stage_runs_once_and_anew_when_its_settings_change(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def work(folder: Path) -> dict[str, int]:
+        calls.append(1)
+        (folder / f"made-{len(calls)}").touch()
+        return {"calls": len(calls)}
+
+    with Workspace(tmp_path / "w") as space:
+        assert space.run("a/b", {"k": 1}, work) == {"calls": 1}
+        assert space.run("a/b", {"k": 1}, work) == {"calls": 1}
+        assert space.run("a/b", {"k": 2}, work) == {"calls": 2}
+    assert not (tmp_path / "w/a/b/made-1").exists()
+
+
+def test_an_interrupted_stage_finds_its_folder_again(tmp_path: Path) -> None:
+    def stop(folder: Path) -> dict[str, int]:
+        (folder / "part").write_text("kept")
+        raise KeyboardInterrupt
+
+    with Workspace(tmp_path) as space:
+        with pytest.raises(KeyboardInterrupt):
+            space.run("s", {"k": 1}, stop)
+        assert space.finished("s", {"k": 1}) is None
+        found = space.run("s", {"k": 1}, lambda folder: {"part": (folder / "part").read_text()})
+        assert found == {"part": "kept"}
+        assert space.seconds("s") >= 0
+
+
+def test_killed_at_any_moment_no_stage_is_done_twice(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        from pathlib import Path
+        from gpt2.workspace import Workspace
+        import time
+        def work(folder):
+            with (Path({str(tmp_path)!r}) / "log").open("a") as f: f.write(folder.name + "\\n")
+            time.sleep(0.05)
+            return {{}}
+        with Workspace(Path({str(tmp_path / "w")!r})) as w:
+            for i in range(8): w.run(f"s{{i}}", {{}}, work)
+        """)
+    )
+    finished_before: set[str] = set()
+    for attempt in range(40):
+        job = subprocess.Popen([sys.executable, str(script)])
+        time.sleep(0.12 + 0.01 * attempt)
+        if job.poll() is None:
+            job.send_signal(signal.SIGKILL)
+        job.wait()
+        log = tmp_path / "log"
+        ran = log.read_text().split() if log.exists() else []
+        assert not finished_before & set(ran), "a finished stage ran again"
+        log.write_text("")
+        done = {p.parent.name for p in (tmp_path / "w").glob("s*/stage.json") if read_json(p)["done"]}
+        finished_before = done
+        if job.returncode == 0:
+            break
+    assert len(finished_before) == 8
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
+    with Workspace(tmp_path), pytest.raises(BusyError, match="another process"):
+        Workspace(tmp_path)
+    Workspace(tmp_path).close()
+
+
+def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file"):
+        Workspace(tmp_path / "file")
+    with pytest.raises(InputError, match="no file"):
+        read_json(tmp_path / "missing")
+    (tmp_path / "bad.json").write_text('{"a": ')
+    with pytest.raises(FormatError, match="not readable JSON"):
+        read_json(tmp_path / "bad.json")
+    if os.geteuid():
+        (tmp_path / "locked").mkdir(mode=0o500)
+        with pytest.raises(InputError, match="cannot work in"):
+            Workspace(tmp_path / "locked" / "inner")
+
+
+def test_digests_depend_on_values_alone() -> None:
+    assert digest({"a": 1, "b": Path("x")}) == digest({"b": Path("x"), "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})

@@ -7,6 +7,9 @@ programs learn the same merges from the same texts: gigatoken (the fast twin), `
 one, and the fallback), and `tokenizers` (the referee in the tests). Texts are kept apart by the byte 0xFF,
 which UTF-8 never contains, so no text can forge the border.
 
+gigatoken does not notice when nothing is left to join: it goes on with pairs that are nowhere, and `_proper`
+cuts those off. It holds Python's lock while it learns, so other threads wait.
+
 Rejected: rustbpe, bpeasy and ffbpe, which break ties otherwise, and gigabpe, which leaves out bytes that it
 has not seen and so cannot encode every text.
 
@@ -17,9 +20,11 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import mmap
 import os
 import sys
 import tempfile
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from importlib import util
@@ -101,32 +106,58 @@ def _learn_fast(texts: Iterable[str], wanted: int) -> list[Merge]:
     """The same merges by gigatoken, from a temporary file, so that the texts need not fit into memory."""
     import gigatoken
 
-    if wanted == 0:
-        return []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "texts"
         with path.open("wb") as stream:
             for text in texts:
                 stream.write(sound(text).encode() + BORDER)
+        if wanted == 0 or path.stat().st_size == 0:
+            return []
         with _silence():
             source = gigatoken.TextFileSource([path], separator=BORDER)
             _, merges = gigatoken.train_bpe(source, 256 + wanted, [], tie_breaking="huggingface")
-    return list(merges)
+        return _proper(merges, path)
+
+
+def _proper(merges: list[Merge], path: Path) -> list[Merge]:
+    """The merges without those that gigatoken made up after every word had become one token.
+
+    While a word is not one token yet, no token spells it, so the first such word tells that nothing was made
+    up; when there is none, the last proper merge is the one that completed the last word.
+    """
+    completed_by: dict[bytes, int] = {}
+    for n, (left, right) in enumerate(merges, 1):
+        completed_by.setdefault(left + right, n)
+    last = 0
+    for text in _read_texts(path):
+        for word in words(text):
+            if len(word) > 1:
+                if word not in completed_by:
+                    return merges
+                last = max(last, completed_by[word])
+    return merges[:last]
+
+
+def _read_texts(path: Path) -> Iterator[str]:
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        begin = 0
+        while (end := content.find(BORDER, begin)) >= 0:
+            yield content[begin:end].decode()
+            begin = end + 1
+
+
+_SILENCE = threading.Lock()
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Keep away what native code writes to standard output and error, which belong to our caller."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
+    with _SILENCE, open(os.devnull, "wb") as nowhere, contextlib.ExitStack() as restore:  # noqa: PTH123
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for handle in (1, 2):
+            kept = os.dup(handle)
+            restore.callback(os.close, kept)
+            restore.callback(os.dup2, kept, handle)
+            os.dup2(nowhere.fileno(), handle)
         yield
-    finally:
-        os.dup2(kept[0], 1)
-        os.dup2(kept[1], 2)
-        for handle in (*kept, nowhere):
-            os.close(handle)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from gpt2.console import Console, MetricsLog, count, duration, print_table
+import pytest
+
+from gpt2.console import Console, MetricsLog, count, duration, shown, table
 
 
 def test_people_read_numbers_and_times() -> None:
@@ -45,9 +47,40 @@ def test_metrics_are_cut_back_on_resume(tmp_path: Path) -> None:
     assert [r["step"] for r in log.read()] == [1, 2, 3, 4]
 
 
-def test_tables_are_printed(capsys: object) -> None:
-    from rich.console import Console as RichConsole
+def test_a_table_has_numbers_to_the_right_and_text_as_it_is() -> None:
+    rows = [["0.1M", 4.25, "[/red] :smile:"], ["124M", 12_345_678, "日本"]]
+    assert table(["size", "loss", "note"], rows).split("\n") == [
+        "size        loss  note",
+        "────  ──────────  ──────────────",
+        "0.1M        4.25  [/red] :smile:",
+        "124M  12,345,678  日本",
+    ]
+    assert table(["size"], []).startswith("size\n")
 
-    stream = io.StringIO()
-    print_table(["size", "loss"], [["0.1M", 4.25], ["1M", 3]], RichConsole(file=stream, width=60))
-    assert "0.1M" in stream.getvalue() and "4.25" in stream.getvalue()
+
+def test_values_are_shown_as_people_read_them() -> None:
+    facts = {"train": {"documents": 3, "tokens": 41_000}, "loss": 3.14159265, "whole": True}
+    assert [shown(v) for v in facts.values()] == ["3 documents, 41,000 tokens", "3.1416", "True"]
+    assert [shown(x) for x in (1e7, -0.001234567, float("nan"))] == ["10,000,000", "-0.0012346", "nan"]
+
+
+def test_an_exception_leaves_no_half_line_on_a_terminal() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with pytest.raises(ZeroDivisionError), Console(stream=stream).progress("fetching", 10) as bar:
+        bar.begun = bar._printed = -1e9
+        bar.advance(1)
+        raise ZeroDivisionError
+    assert "fetching" in stream.getvalue() and stream.getvalue().endswith("\r\x1b[K")
+
+
+def test_without_a_standard_error_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    with Console().progress("fetching") as bar:
+        bar.advance(1)
+    assert capsys.readouterr().out == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -39,10 +40,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_trace(tmp_path: Path) -> None
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     for word in ("old", "new"):
-        with atomic_folder(folder) as draft:
+        with atomic_folder(folder, "file") as draft:
             (draft / "file").write_text(word)
     assert (folder / "file").read_text() == "new"
-    with pytest.raises(ZeroDivisionError), atomic_folder(folder) as draft:
+    with pytest.raises(ZeroDivisionError), atomic_folder(folder, "file") as draft:
         (draft / "file").write_text("half")
         raise ZeroDivisionError
     assert (folder / "file").read_text() == "new"
@@ -50,6 +51,42 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     folder.rename(tmp_path / ".model.old")  # what a kill between the two renames leaves
     recover_folder(folder)
     assert (folder / "file").read_text() == "new"
+
+
+def test_what_another_made_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for ours, refused in ((mine, False), (mine / "thesis.txt", True), (mine, True), (tmp_path, True)):
+        with contextlib.suppress(InputError), atomic_folder(ours, "mark") as draft:
+            assert not refused, f"{ours} would be lost"
+            (draft / "thesis.txt").write_text("years of work")
+    assert (mine / "thesis.txt").read_text() == "years of work"
+    with Workspace(tmp_path) as space, pytest.raises(InputError, match="was not made here"):
+        space.run("mine", {}, lambda folder: {})
+    assert (mine / "thesis.txt").read_text() == "years of work"
+    monkeypatch.chdir(mine)
+    with pytest.raises(InputError, match="while you work in it"), atomic_folder(Path(), "thesis.txt"):
+        pass
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "large disk")
+    for word in ("old", "new"):
+        with atomic_folder(tmp_path / "out", "file") as draft:
+            (draft / "file").write_text(word)
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "large disk" / "file").read_text() == "new"
+
+
+def test_drafts_of_the_dead_are_cleared_and_those_of_the_living_kept(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".a [b].{dead.pid}.part").mkdir()
+    (tmp_path / f".a [b].{os.getppid()}.part").mkdir()
+    with atomic_folder(tmp_path / "a [b]", "file"):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f".a [b].{os.getppid()}.part", "a [b]"]
 
 
 def test_a_stage_runs_once_and_anew_when_its_settings_change(tmp_path: Path) -> None:
@@ -126,9 +163,13 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
         Workspace(tmp_path / "file")
     with pytest.raises(InputError, match="no file"):
         read_json(tmp_path / "missing")
-    (tmp_path / "bad.json").write_text('{"a": ')
-    with pytest.raises(FormatError, match="not readable JSON"):
-        read_json(tmp_path / "bad.json")
+    for damaged in ('{"a": ', "[" * 100_000, "\x00"):
+        (tmp_path / "bad.json").write_text(damaged)
+        with pytest.raises(FormatError, match="not readable JSON"):
+            read_json(tmp_path / "bad.json")
+    write_json(tmp_path / "s" / "stage.json", ["not ours"])
+    with Workspace(tmp_path) as space, pytest.raises(FormatError, match="not the mark"):
+        space.run("s", {}, lambda folder: {})
     if os.geteuid():
         (tmp_path / "locked").mkdir(mode=0o500)
         with pytest.raises(InputError, match="cannot work in"):

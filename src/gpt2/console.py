@@ -6,6 +6,8 @@ ten seconds. `MetricsLog` appends one JSON object a line; on resume, lines of un
 
     with console.progress("fetching", total=900, unit="pages") as bar:
         bar.advance(1, note="torch.nn")
+
+Rejected: rich's live display, which needs a thread of its own and says nothing in a log file.
 """
 
 from __future__ import annotations
@@ -14,14 +16,11 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from gpt2.workspace import Json, atomic_write, plain
-
-if TYPE_CHECKING:
-    from rich.console import Console as RichConsole
 
 LOG_EVERY_SECONDS = 10.0
 
@@ -83,9 +82,9 @@ class Console:
     """Where progress and messages go. `Console(quiet=True)` says nothing."""
 
     def __init__(self, quiet: bool = False, stream: TextIO | None = None) -> None:
-        self.quiet = quiet
-        self.stream = sys.stderr if stream is None else stream
-        self._live = not quiet and self.stream.isatty()
+        self.stream = stream or sys.stderr  # which is None where a program was started without one
+        self.quiet = quiet or self.stream is None
+        self._live = not self.quiet and self.stream.isatty()
         self._open_line = False
 
     def say(self, text: str = "") -> None:
@@ -98,20 +97,17 @@ class Console:
     def progress(self, title: str, total: float | None = None, unit: str = "items") -> Iterator[Bar]:
         """Show a piece of work while it goes on, and one closing line when it is done."""
         bar = Bar(self, title, total, unit)
-        yield bar
+        try:
+            yield bar
+        except BaseException:
+            self._clear()
+            raise
         spent = time.monotonic() - bar.begun
         self.say(f"{title}: {count(bar.done)} {unit} in {duration(spent)}")
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """A table; numbers to the right."""
-        if not self.quiet:
-            self._clear()
-            print_table(header, rows, self._rich())
-
-    def _rich(self) -> RichConsole:
-        from rich.console import Console as RichConsole
-
-        return RichConsole(file=self.stream)
+        self.say(table(header, rows))
 
     def _show(self, bar: Bar) -> None:
         now = time.monotonic()
@@ -136,23 +132,34 @@ class Console:
 QUIET = Console(quiet=True)
 
 
-def print_table(
-    header: Sequence[str], rows: Sequence[Sequence[object]], console: RichConsole | None = None
-) -> None:
-    """Print a table to standard output, or to the console given."""
-    from rich import box
-    from rich.console import Console as RichConsole
-    from rich.table import Table
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table as text: numbers to the right, columns as wide as their longest cell."""
+    from rich.cells import cell_len, set_cell_size
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, name in enumerate(header):
-        numeric = all(isinstance(row[i], int | float) for row in rows) if rows else False
-        table.add_column(name, justify="right" if numeric else "left")
-    for row in rows:
-        table.add_row(
-            *(f"{x:,}" if isinstance(x, int) else f"{x:.4g}" if isinstance(x, float) else str(x) for x in row)
-        )
-    (console or RichConsole()).print(table)
+    cells = [list(header), *([shown(x) for x in row] for row in rows)]
+    columns = range(len(header))
+    widths = [max(cell_len(row[i]) for row in cells) for i in columns]
+    right = [bool(rows) and all(isinstance(row[i], int | float) for row in rows) for i in columns]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            " " * (widths[i] - cell_len(row[i])) + row[i] if right[i] else set_cell_size(row[i], widths[i])
+            for i in columns
+        ]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(cells[0]), "  ".join("─" * w for w in widths), *map(line, cells[1:])])
+
+
+def shown(value: object) -> str:
+    """A value as people read it: 12,400 or 3.142, facts of a mapping as '3 documents, 40 tokens'."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{shown(v)} {name}" for name, v in value.items())
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.5g}" if abs(value) < 1e5 else f"{value:,.0f}"
 
 
 class MetricsLog:

@@ -9,14 +9,18 @@
     ├── FetchError              a page or file could not be had from the network
     └── BusyError               another process is at work in the same folder
 
-Every message says what happened, names the value, and gives the next thing to try. The command line
-prints a `WorkbenchError` as that one sentence and exits with status 2; any other exception is a fault of
-ours and keeps its traceback.
+Every message says what happened, names the value, and gives the next thing to try. `sentence` gives that
+one sentence, and finds one for what the system refuses as well: a full disk, a forbidden folder, too little
+memory. The command line prints it and exits with status 2; any other exception is a fault of ours and keeps
+its traceback. Rejected: checks of every path before use, which race with the disk and still miss a full one.
+
+    python -c "from gpt2.errors import sentence; print(sentence(IsADirectoryError(21, '', 'texts')))"
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
@@ -71,3 +75,34 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """' (did you mean X?)' when a known name is close to `name`, else ''."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+ADVICE = {
+    errno.ENOSPC: "the disk is full; make room or give another folder",
+    errno.EDQUOT: "the disk quota is used up; make room or give another folder",
+    errno.EROFS: "the disk is read-only; give another folder",
+    errno.EACCES: "permission denied; change its permissions or give another path",
+    errno.EPERM: "permission denied; change its permissions or give another path",
+    errno.ENOENT: "there is no such file or folder; check the path",
+    errno.EISDIR: "that is a folder; give a file",
+    errno.ENOTDIR: "that is a file, or has a file in its path; give a folder",
+    errno.ENAMETOOLONG: "the name is too long; give a shorter one",
+    errno.ELOOP: "its symbolic links lead in a circle; give another path",
+    errno.EFBIG: "the file would be larger than this system allows; give another folder",
+    errno.EIO: "the disk cannot be read or written; give another one",
+}
+"""What to do about an error of the file system."""
+
+
+def sentence(error: BaseException) -> str | None:
+    """What to tell the user, on one line, or None for a fault of ours."""
+    if isinstance(error, WorkbenchError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in ADVICE:
+        path = error.filename2 or error.filename
+        return f"{path}: {ADVICE[error.errno]}" if path else ADVICE[error.errno]
+    refused = ("can't allocate memory", "out of memory")  # torch's words
+    torch_refuses = isinstance(error, RuntimeError) and any(words in str(error) for words in refused)
+    if isinstance(error, MemoryError) or torch_refuses:
+        return "there is not enough memory; take a smaller model, batch or context"
+    return None

@@ -5,7 +5,8 @@ renamed. A *stage* is a folder plus a mark, `stage.json`; the mark is written la
 is unfinished work. `Workspace.run` does a stage once: when the mark is there and was made from the same
 settings, its recorded result is returned and nothing runs. When the settings differ, the folder is emptied
 and the stage runs anew; when the stage was interrupted, its folder stays, and the stage's own function goes
-on from what it finds there.
+on from what it finds there. Nothing of the user's is ever deleted: a folder is emptied or replaced only when
+a file in it shows that this package made it.
 
     work = Workspace(Path("reproduce"))
     result = work.run("documents", {"minimum_votes": 3}, lambda folder: build(folder))
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -39,7 +41,7 @@ MARK = "stage.json"
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that appears at `path` whole on success, and not at all on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft = draft_of(path)
     try:
         with draft.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
             yield stream
@@ -52,15 +54,23 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, mark: str) -> Iterator[Path]:
     """A new folder that takes the place of `path` on success, and leaves no trace on failure.
 
-    An existing folder is set aside before the new one is renamed into place, and deleted after; a kill
-    between the two renames leaves the old one as `.NAME.old`, which `recover_folder` puts back.
+    What is there already is replaced only if it is an empty folder or one with a file named `mark`, which
+    every folder of its kind has; else `InputError`. It is set aside before the new one is renamed into place,
+    and deleted after; a kill between the two renames leaves it as `.NAME.old`, which `recover_folder` puts
+    back.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(draft, ignore_errors=True)
+    path = path.resolve()
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; give a folder")
+    if Path.cwd().is_relative_to(path):
+        raise InputError(f"{path} cannot be replaced while you work in it; give another folder")
+    if path.exists() and any(path.iterdir()) and not (path / mark).exists():
+        raise InputError(f"{path} has other files, which would be lost; give a new or empty folder")
+    draft, old = draft_of(path), path.with_name(f".{path.name}.old")
+    clear_drafts(path)
     draft.mkdir(parents=True)
     try:
         yield draft
@@ -78,11 +88,50 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def draft_of(path: Path) -> Path:
+    """Where to write before renaming to `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def clear_drafts(path: Path) -> None:
+    """Delete the drafts of `path` that killed processes left behind."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        pid = left.name.split(".")[-2]
+        if pid.isdecimal() and (int(pid) == os.getpid() or not alive(int(pid))):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def alive(pid: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def recover_folder(path: Path) -> None:
     """Put back the folder that an interrupted `atomic_folder` had set aside."""
+    path = path.resolve()
     old = path.with_name(f".{path.name}.old")
     if old.exists() and not path.exists():
         old.replace(path)
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder, or what an earlier, killed `remove` left of it: no part of it keeps its name."""
+    gone = folder.with_name(f".{folder.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    if folder.exists():
+        folder.replace(gone)
+        shutil.rmtree(gone)
+
+
+def only_drafts(folder: Path) -> bool:
+    """Whether a folder is empty, or has only what a killed `atomic_write` left."""
+    return all(p.name.startswith(".") and p.name.endswith(".part") for p in folder.iterdir())
 
 
 def sync_folder(folder: Path) -> None:
@@ -109,7 +158,7 @@ def read_json(path: Path) -> Any:
         raise InputError(f"there is no file {path}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} is not readable JSON ({error}); make it anew or delete it") from None
 
 
@@ -186,13 +235,20 @@ class Workspace:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def record(self, stage: str) -> Json | None:
+        """What the stage's mark says, or None without one."""
+        path = self.folder / stage / MARK
+        if not path.exists():
+            return None
+        record = read_json(path)
+        if not isinstance(record, dict) or "settings_digest" not in record:
+            raise FormatError(f"{path} is not the mark of a stage; delete the folder to do the stage anew")
+        return record
+
     def finished(self, stage: str, settings: Mapping[str, Any]) -> Json | None:
         """The recorded result of a stage that was finished with these settings, else None."""
-        mark = self.folder / stage / MARK
-        if not mark.exists():
-            return None
-        record: Json = read_json(mark)
-        if record.get("done") and record.get("settings_digest") == digest(settings):
+        record = self.record(stage)
+        if record and record.get("done") and record["settings_digest"] == digest(settings):
             return dict(record["result"])
         return None
 
@@ -205,14 +261,16 @@ class Workspace:
         done = self.finished(stage, settings)
         if done is not None:
             return done
-        folder = self.folder / stage
-        mark = folder / MARK
-        key = digest(settings)
-        if folder.exists() and not (mark.exists() and read_json(mark).get("settings_digest") == key):
-            shutil.rmtree(folder)
+        folder, key = self.folder / stage, digest(settings)
+        found = self.record(stage)
+        if found is None and folder.exists() and not (folder.is_dir() and only_drafts(folder)):
+            raise InputError(f"{folder} is in the way and was not made here; move it or give another folder")
+        if found and found["settings_digest"] != key:
+            remove(folder)
+            found = None
         record: Json = {"stage": stage, "settings_digest": key, "settings": dict(settings), "done": False}
-        if not mark.exists():
-            write_json(mark, record)
+        if found is None:
+            write_json(folder / MARK, record)
         begun = time.time()
         result = work(folder)
         record |= {
@@ -222,5 +280,5 @@ class Workspace:
             "versions": versions(),
             "result": result,
         }
-        write_json(mark, record)
+        write_json(folder / MARK, record)
         return dict(json.loads(json.dumps(result, default=plain)))

@@ -44,7 +44,7 @@ class Model:
         """Write the model as a folder that appears whole or not at all."""
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_folder(folder) as draft:
+        with atomic_folder(folder, "config.json") as draft:
             write_model(self, draft)
 
 

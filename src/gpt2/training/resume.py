@@ -32,7 +32,7 @@ def save(run: Path, model: Model, optimizer: torch.optim.Optimizer, step: int) -
         for p in group["params"]
         for key, value in optimizer.state[p].items()
     }
-    with atomic_folder(run / CHECKPOINT) as folder:
+    with atomic_folder(run / CHECKPOINT, "state.json") as folder:
         write_model(model, folder)
         save_file(tensors, folder / "optimizer.safetensors")
         write_json(folder / "state.json", {"step": step})

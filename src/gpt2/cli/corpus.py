@@ -1,0 +1,48 @@
+"""gpt2 corpus: links to pages to documents (paper 2.1).
+
+gpt2 corpus build --text my_texts/ --out corpus
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Group, Parameter
+
+from gpt2.cli.talk import TALK, Talk
+
+app = App(name="corpus", help="Links to pages to documents (paper 2.1).")
+
+SOURCE = Group("Source (one of these)", sort_key=10)
+
+
+@app.command
+def build(
+    *,
+    out: Path,
+    text: Annotated[Path | None, Parameter(group=SOURCE)] = None,
+    pages: Annotated[list[Path] | None, Parameter(group=SOURCE, consume_multiple=True)] = None,
+    links: Annotated[Path | None, Parameter(group=SOURCE)] = None,
+    talk: Talk = TALK,
+) -> None:
+    """Make documents of links, of WARC files, of text, or else of the documentation that Python carries.
+
+    Parameters
+    ----------
+    out:
+        Folder for pages and documents.
+    text:
+        A file or folder of text (.txt, .md, .jsonl, .parquet).
+    pages:
+        WARC files.
+    links:
+        A list of links to fetch (one URL a line, or CSV or JSON lines with a score).
+    """
+    from gpt2.corpus import BuildConfig
+    from gpt2.corpus import build as run
+
+    built = run(BuildConfig(text=text, pages=tuple(pages or ()), links=links), out, talk.console)
+    rows = [[row["step"], row["count"], row["unit"], row["note"]] for row in built.funnel]
+    talk.table(["step", "count", "of", "note"], rows)
+    talk.result(built, f"documents: {built.documents}")

@@ -1,0 +1,135 @@
+"""gpt2 generate and gpt2 score: using a model.
+
+gpt2 generate reproduce "The meaning of"
+gpt2 score reproduce "A sentence."
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+import gpt2
+from gpt2.cli.talk import (
+    COMPUTING,
+    TALK,
+    Computing,
+    Count,
+    Seed,
+    Talk,
+    Whole,
+    open_model,
+    text_or_input,
+    typed_lines,
+)
+from gpt2.errors import InputError
+
+
+def generate(
+    model: Path,
+    prompt: str | None = None,
+    *,
+    max_tokens: Count = 100,
+    temperature: Annotated[float, Parameter(validator=Number(gte=0, lt=1e6))] = 1.0,
+    top_k: Whole = 40,
+    samples: Count = 1,
+    seed: Seed = 0,
+    computing: Computing = COMPUTING,
+    talk: Talk = TALK,
+) -> None:
+    """Go on from a text.
+
+    Parameters
+    ----------
+    model:
+        Folder of a model, of a training run or of `gpt2 reproduce`.
+    prompt:
+        What to go on from; empty starts a new document. When not given, prompts are read from the terminal,
+        or one from standard input.
+    max_tokens:
+        Longest continuation.
+    temperature:
+        Divides the logits; 0 takes the most likely token each time.
+    top_k:
+        Draw among the k most likely tokens; 0 among all.
+    samples:
+        Continuations to draw.
+    seed:
+        Decides the draws.
+    """
+    compute = computing.choose()
+    m = open_model(model, compute)
+    how: dict[str, Any] = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_k": top_k or None,
+        "compute": compute,
+    }
+    if prompt is None and sys.stdin is not None and sys.stdin.isatty() and not talk.json:
+        talk.console.say("Type a text to go on from; Ctrl-D ends.")
+        for number, line in enumerate(typed_lines()):
+            for piece in gpt2.stream(m, line, seed=seed + number, **how):
+                talk.write(piece, end="")
+            talk.write("")
+        return
+    prompt = text_or_input(prompt)
+    if samples == 1 and not talk.json:
+        talk.write(prompt, end="")
+        for piece in gpt2.stream(m, prompt, seed=seed, **how):
+            talk.write(piece, end="")
+        talk.write("")
+        return
+    texts = gpt2.generate(m, [prompt] * samples, seed=seed, **how)
+    talk.result({"prompt": prompt, "texts": texts}, "\n\n".join(prompt + t for t in texts))
+
+
+def score(
+    model: Path,
+    text: str | None = None,
+    *,
+    start: Literal["endoftext", "none"] = "endoftext",
+    stride: Count | None = None,
+    computing: Computing = COMPUTING,
+    talk: Talk = TALK,
+) -> None:
+    """The log-probability of a text and of each of its tokens, in nats.
+
+    Parameters
+    ----------
+    model:
+        Folder of a model, of a training run or of `gpt2 reproduce`.
+    text:
+        The text to score; standard input when not given.
+    start:
+        With endoftext the first token follows <|endoftext|>; with none the first token is not scored.
+    stride:
+        Tokens between two windows of a text longer than the context; the context when not given.
+    """
+    import math
+
+    compute = computing.choose()
+    m = open_model(model, compute)
+    (s,) = gpt2.score(m, [text_or_input(text)], start=start, stride=stride, compute=compute)
+    if not s.tokens:
+        raise InputError("the text has no token to score after its start; give a longer one")
+    facts = {
+        "logprob": s.logprob,
+        "tokens": len(s.tokens),
+        "perplexity": math.exp(-s.logprob / len(s.tokens)),
+        "bits_per_byte": -s.logprob / math.log(2) / len(m.tokenizer.decode_bytes(s.tokens)),
+        "start": start,
+    }
+    pieces = [m.tokenizer.decode([t]) for t in s.tokens]
+    talk.table(
+        ["token", "log-probability"],
+        [[repr(piece), value] for piece, value in zip(pieces, s.token_logprobs, strict=True)],
+    )
+    detail = {"token_ids": s.tokens, "token_texts": pieces, "token_logprobs": s.token_logprobs}
+    if talk.json:
+        talk.result({**facts, **detail}, "")
+    else:
+        talk.facts(facts)

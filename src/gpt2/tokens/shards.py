@@ -21,19 +21,21 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpt2.console import QUIET, Console
 from gpt2.errors import ConfigError, FormatError, InputError, TooLittleData
-from gpt2.tokens.bpe import Ids, Offsets, Tokenizer
+from gpt2.tokens.bpe import Ids, Offsets, Tokenizer, sound
 from gpt2.tokens.token_files import TokenFile, Tokens, header, open_token_file
 from gpt2.workspace import Json, atomic_folder, file_digest, read_json, recover_folder, write_json
 
 INDEX, TABLE, VERSION = "index.json", "documents.parquet", 1
 BATCH_CHARACTERS = 8_000_000
+LARGEST_FILE = 2**31 - 1
+"""tokens; the header counts them in an int32"""
 
 Document = tuple[str, str, str]
 """id, group, text"""
@@ -53,7 +55,7 @@ def choose_heldout(groups: Sequence[str], fraction: float, seed: int) -> set[str
         sizes[group] = sizes.get(group, 0) + 1
     heldout: set[str] = set()
     documents = 0
-    for group in sorted(sizes, key=lambda name: hashlib.sha256(f"{seed}\n{name}".encode()).digest()):
+    for group in sorted(sizes, key=lambda name: hashlib.sha256(f"{seed}\n{sound(name)}".encode()).digest()):
         if documents >= fraction * len(groups):
             break
         heldout.add(group)
@@ -78,17 +80,20 @@ def write_shards(
     """Encode documents into token files; those whose group is in `heldout` go to the held-out split.
 
     Memory is bounded by one batch of documents. Returns what `Shards.summary` says afterwards. Raises
-    `ConfigError` for a vocabulary of more than 65,536 tokens and `TooLittleData` without any document.
+    `ConfigError` for a vocabulary of more than 65,536 tokens or a file of more than 2^31 - 1, `InputError`
+    for a folder that has other things in it, and `TooLittleData` without any document.
     """
     if tokenizer.n_vocab > 65_536:
         raise ConfigError(
             f"token files hold 16-bit ids, and this vocabulary has {tokenizer.n_vocab:,} tokens"
         )
-    if shard_tokens < 1:
-        raise ConfigError(f"shard_tokens is {shard_tokens}; a file must have room for at least one token")
-    folder = Path(folder)
+    if not 1 <= shard_tokens <= LARGEST_FILE:
+        raise ConfigError(f"shard_tokens is {shard_tokens:,}; a file can have 1 to {LARGEST_FILE:,} tokens")
     token_bytes = np.array([len(token) for token in tokenizer.tokens], np.int64)
-    with atomic_folder(folder) as draft, console.progress("writing tokens", unit="tokens") as bar:
+    with (
+        atomic_folder(Path(folder), INDEX) as draft,
+        console.progress("writing tokens", unit="tokens") as bar,
+    ):
         writers = {name: _SplitWriter(draft / name, shard_tokens) for name in ("train", "heldout")}
         for batch in _batches(documents):
             ids, offsets = tokenizer.encode_batch([text for _, _, text in batch])
@@ -141,8 +146,7 @@ class _SplitWriter:
         self.folder, self.shard_tokens = folder, shard_tokens
         self.documents = self.tokens = self.bytes = 0
         self.files: list[Json] = []
-        self._open: IO[bytes] | None = None
-        self._held = 0
+        self._held = 0  # tokens in the file that is being filled
         self._arrow = pyarrow
         types = {
             "id": pyarrow.string(),
@@ -160,8 +164,8 @@ class _SplitWriter:
         if not rows:
             return
         starts = np.cumsum(lengths) - lengths
-        tokens = np.insert(ids, starts, end_of_text)
-        names, groups = zip(*rows, strict=True)
+        tokens = np.insert(ids, starts, end_of_text).astype("<u2")
+        names, groups = ([sound(name) for name in column] for column in zip(*rows, strict=True))
         begins = self.tokens + starts + np.arange(len(rows))
         columns = {"id": names, "group": groups, "start": begins, "bytes": sizes}
         self._table.write_table(self._arrow.table(columns, schema=self._schema))
@@ -169,35 +173,36 @@ class _SplitWriter:
         self.tokens += len(tokens)
         self.bytes += int(sizes.sum())
         while len(tokens):
-            if self._open is None:
-                self._open = (self.folder / f"tokens-{len(self.files):05d}.bin").open("wb")
-                self._open.write(header(0))
-            room = self.shard_tokens - self._held
-            self._open.write(tokens[:room].astype("<u2").tobytes())
-            self._held += len(tokens[:room])
-            tokens = tokens[room:]
+            piece, tokens = np.split(tokens, [self.shard_tokens - self._held])
+            with self._path.open("ab") as stream:
+                stream.write((b"" if self._held else header(0)) + piece.tobytes())
+            self._held += len(piece)
             if self._held == self.shard_tokens:
                 self._finish_file()
 
+    @property
+    def _path(self) -> Path:
+        return self.folder / f"tokens-{len(self.files):05d}.bin"
+
     def _finish_file(self) -> None:
-        if self._open is not None:
-            path = Path(self._open.name)
-            self._open.seek(0)
-            self._open.write(header(self._held))
-            self._open.close()
-            self.files.append({"name": path.name, "tokens": self._held, "sha256": file_digest(path)})
-            self._open, self._held = None, 0
+        if self._held:
+            with self._path.open("r+b") as stream:
+                stream.write(header(self._held))
+            entry = {"name": self._path.name, "tokens": self._held, "sha256": file_digest(self._path)}
+            self.files.append(entry)
+            self._held = 0
 
     def close(self) -> Json:
         """Finish the files and describe the split for the index."""
         self._finish_file()
         self._table.close()
+        table = self.folder / TABLE
         return {
             "documents": self.documents,
             "tokens": self.tokens,
             "bytes": self.bytes,
             "files": self.files,
-            "table_sha256": file_digest(self.folder / TABLE),
+            "table": {"size": table.stat().st_size, "sha256": file_digest(table)},
         }
 
 
@@ -291,6 +296,7 @@ def _checked_files(folder: Path, split: Json, verify: bool) -> list[TokenFile]:
             )
         files.append(file)
     table = folder / TABLE
-    if not table.exists() or (verify and file_digest(table) != split["table_sha256"]):
+    whole = table.exists() and table.stat().st_size == split["table"]["size"]
+    if not whole or (verify and file_digest(table) != split["table"]["sha256"]):
         raise FormatError(f"the table of documents {table} is missing or damaged; write the shards anew")
     return files

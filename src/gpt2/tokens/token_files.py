@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -107,15 +106,8 @@ def header(count: int) -> bytes:
     return fields.tobytes()
 
 
-def has_magic(path: Path) -> bool:
-    """Whether a file begins as llm.c's token files do."""
-    with path.open("rb") as stream:
-        return stream.read(4) == header(0)[:4]
-
-
 def open_token_file(path: Path) -> TokenFile:
     """A token file with a header (ours or llm.c's); `FormatError` when it is another thing or cut short."""
-    stream: BinaryIO
     try:
         with path.open("rb") as stream:
             fields = np.frombuffer(stream.read(HEADER_BYTES), np.uint8)
@@ -147,14 +139,24 @@ def read_nanogpt(*paths: str | Path) -> Tokens:
     files = []
     for path in map(Path, paths):
         try:
-            size, foreign = path.stat().st_size, has_magic(path)
+            with path.open("rb") as stream:
+                start = stream.read(HEADER_BYTES)
+            size = path.stat().st_size
         except OSError as error:
             raise FormatError(f"the token file {path} cannot be read: {error.strerror}") from None
+        if start[:4] == header(0)[:4]:
+            raise FormatError(f"{path} has llm.c's header and is no nanoGPT token file: use read_llmc")
+        if is_text(start):
+            raise FormatError(f"{path} is text and no nanoGPT token file: encode it, with  gpt2 tokens write")
         if size % 2:
             raise FormatError(
                 f"{path} is no nanoGPT token file, or was cut short: {size:,} bytes are not whole tokens"
             )
-        if foreign:
-            raise FormatError(f"{path} has llm.c's header and is no nanoGPT token file: use read_llmc")
         files.append(TokenFile(path, 0, size // 2))
     return Tokens(files)
+
+
+def is_text(start: bytes) -> bool:
+    """Whether the first bytes of a file are text; among tokens, those under 8,192 are control characters."""
+    visible = start.translate(None, b"\t\n\r\f")
+    return len(visible) > 100 and min(visible) >= 32

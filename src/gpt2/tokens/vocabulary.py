@@ -128,11 +128,14 @@ def _from_tokenizer_json(path: Path) -> Tokenizer:
     definition = read_json(path)
     if not isinstance(definition, dict) or not isinstance(definition.get("model"), dict):
         raise FormatError(f"{path} is JSON but not a tokenizer: it has no model")
-    if strange := _strangeness(definition):
-        raise FormatError(f"{path} is not byte-level BPE with GPT-2's words: it has {strange}")
-    model = definition["model"]
-    added = {token["content"]: token["id"] for token in definition.get("added_tokens") or []}
-    merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+    try:
+        if strange := _strangeness(definition):
+            raise FormatError(f"{path} is not byte-level BPE with GPT-2's words: it has {strange}")
+        model = definition["model"]
+        added = {token["content"]: token["id"] for token in definition.get("added_tokens") or []}
+        merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+    except (KeyError, TypeError, AttributeError):
+        raise FormatError(f"{path} is JSON but not a whole tokenizer; save or copy it anew") from None
     return _build(merges, model["vocab"] | added, path, path)
 
 

@@ -188,8 +188,8 @@ def shape_in_words(rows: list[Json]) -> str:
             f"{paper} So it is here: every step up the ladder lowers held-out perplexity by more than noise."
         )
     return (
-        f"{paper} Here {better} of {len(verdicts)} steps up the ladder lower held-out perplexity by more than "
-        f"noise, {verdicts.count('within noise')} are within noise, {verdicts.count('worse')} raise it."
+        f"{paper} Here the {len(verdicts)} steps up the ladder come out so: {better} better, "
+        f"{verdicts.count('within noise')} within noise, {verdicts.count('worse')} worse."
     )
 
 

@@ -52,6 +52,7 @@ pre { padding:.8rem 1rem; background:var(--panel); border:1px solid var(--rule);
   white-space:pre-wrap; line-height:1.5 }
 strong { font-weight:600 }
 .noise { color:var(--warn) }
+td .noise { white-space:nowrap }
 .notice { padding:.9rem 1.1rem; background:var(--warn-panel); border-left:3px solid var(--warn);
   border-radius:0 6px 6px 0 }
 nav { display:flex; flex-wrap:wrap; gap:.3rem 1.3rem; margin-top:1.8rem; font-size:.85rem }
@@ -143,7 +144,7 @@ rect.train { fill:var(--page); stroke:var(--orange); stroke-width:1.75 }
 .join { stroke-width:1.5 }
 .join.heldout { stroke:var(--blue) }
 .join.train { stroke:var(--orange); stroke-dasharray:5 4 }
-svg text.value { fill:var(--ink) }
+svg text.value { fill:var(--ink); paint-order:stroke; stroke:var(--page); stroke-width:4px; stroke-linejoin:round }
 svg text.end { fill:var(--c); font-weight:600 }
 .curves .legend { --c:var(--soft) }
 .size-0 { --c:var(--size-0) } .size-1 { --c:var(--size-1) } .size-2 { --c:var(--size-2) }
@@ -167,7 +168,7 @@ footer p { margin-top:4rem; padding-top:1rem; border-top:1px solid var(--rule) }
 """
 
 NARROW = """
-@media (max-width:46rem) {
+@media screen and (max-width:46rem) {
   body { font-size:1rem }
   .kicker { margin-top:2rem }
   .lead { font-size:1.08rem }
@@ -203,17 +204,26 @@ NARROW = """
 
 PRINT = """
 @media print {
-  body { font-size:10pt; padding:0 }
+  :root { --page:#fff }
+  body { font-size:10pt; line-height:1.5; padding:0 }
   nav { display:none }
   .kicker { margin-top:0 }
+  h1 { font-size:24pt }
+  h2 { font-size:15pt; margin-top:2.2rem; padding-top:1rem }
   header, section, footer { grid-template-columns:0 minmax(0,1fr) 0 }
   .wide { width:100% }
-  .box { overflow:visible }
-  table { font-size:7.5pt }
-  th, td { padding:.3rem .4rem }
+  .box { overflow:visible; background:none }
+  table { font-size:6.8pt }
+  thead th { font-size:6.5pt }
+  th, td { padding:.28rem .3rem }
+  thead .number, td.bar { min-width:0 }
+  .panels { gap:1.5rem }
+  .frame { padding-right:1.4rem }
+  figcaption { max-width:none; font-size:8pt }
+  .small, .meta, dl { font-size:8.5pt }
+  .text { font-size:8.5pt }
   figure, .numbers, tr, .columns, .context { break-inside:avoid }
   h2, h3, .label { break-after:avoid }
-  figcaption { max-width:none }
 }
 @page { margin:18mm 16mm }
 """

@@ -157,8 +157,8 @@ def example() -> Json:
         },
         "source": {
             "kind": "embedded",
-            "description": "The documentation that every installation carries: the standard library's, numpy's "
-            "and torch's, served as web pages by pydoc on this machine.",
+            "description": "the documentation that every installation carries: the standard library's, numpy's "
+            "and torch's, served as web pages by pydoc on this machine",
         },
         "funnel": [{"step": s, "count": n, "unit": u, "note": note} for s, n, u, note in funnel],
         "drops": [{"step": s, "reason": r, "count": n} for s, r, n in drops],

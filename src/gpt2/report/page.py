@@ -158,7 +158,7 @@ def data(results: Json) -> Section:
     split = f"Documents in both splits: {both:,}."
     warning = " The held-out figures below are not to be trusted."
     content = join(
-        tag("p", results["source"]["description"], dir="auto"),
+        tag("p", "The documents come from ", tag("bdi", results["source"]["description"]), "."),
         funnel(results["funnel"]),
         tag("h3", "What was dropped, and why"),
         drops(results["drops"]),

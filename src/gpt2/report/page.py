@@ -201,7 +201,7 @@ def drops(rows: list[Json]) -> Html:
     if not rows:
         return tag("p", "Nothing was dropped.")
     shown = [[row["step"], row["reason"], row["count"]] for row in rows]
-    return table("llr", ["step", "reason", "dropped"], shown, "Drops with their reasons", "free")
+    return table("llr", ["step", "reason", "count"], shown, "Drops with their reasons", "free")
 
 
 # Tokenizer (paper 2.2)

@@ -1,1 +1,27 @@
-""""""
+"""Links to pages to documents (the paper's WebText, 2.1).
+
+documents.py      Document: the record, Parquet files of it, a user's own text
+links.py          Link: lists with votes, canonical addresses, the rule of 3 votes
+pages.py          Page: WARC and ARC files
+fetch.py          links to pages: the polite, safe, restartable fetcher
+extract.py        pages to main text
+clean.py          named rules that mend or drop
+dedupe.py         exact and near duplicates
+documentation.py  the embedded site: this Python's own documentation, and how its pages are cut
+recipe.py         the stages in order, and the funnel
+"""
+
+from gpt2.corpus.documents import Document, read_documents, read_text, write_documents
+from gpt2.corpus.extract import extract
+from gpt2.corpus.recipe import BuildConfig, Built, build
+
+__all__ = [
+    "BuildConfig",
+    "Built",
+    "Document",
+    "build",
+    "extract",
+    "read_documents",
+    "read_text",
+    "write_documents",
+]

@@ -1,0 +1,180 @@
+"""Documents: what a corpus is made of, and the files they are kept in.
+
+A document is one text with what is known of it: an id, the group it is held out with (the module a piece of
+its page belongs to, the work a chapter is from), its address, its votes, and where the text was taken from.
+A corpus is a Parquet file of them. A user's own text becomes documents by `read_text`: one a text file, one
+a line of JSON lines, one a row of Parquet. Text that is not UTF-8 is refused by name rather than guessed at:
+a wrong guess would train a model on rubbish without a word.
+
+    python -c "from gpt2.corpus import read_text; print(next(read_text('my_texts')).text[:200])"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpt2.errors import FormatError, InputError, TooLittleData
+from gpt2.workspace import Json, atomic_write
+
+PLAIN_SUFFIXES = {".txt", ".text", ".md", ".rst", ".asc", ".adoc"}
+TABLE_SUFFIXES = {".jsonl", ".ndjson", ".parquet"}
+SUFFIXES = PLAIN_SUFFIXES | TABLE_SUFFIXES
+ROWS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text and what is known of it."""
+
+    text: str
+    """The text itself."""
+    id: str = ""
+    """Its name in the corpus."""
+    group: str = ""
+    """What it is held out together with; its id when it stands alone."""
+    title: str | None = None
+    """Its title, where the page has one."""
+    language: str | None = None
+    """ISO 639-1 code of the language it is most likely in."""
+    url: str | None = None
+    """Canonical address of its page."""
+    votes: int | None = None
+    """How many others vouched for the page: distinct pages linking to it, or a link's score."""
+    source: str = ""
+    """Where the text was taken from: a file, a line of it, a record of a WARC file."""
+
+
+def write_documents(path: Path, documents: Iterable[Document]) -> int:
+    """Write documents as Parquet, whole or not at all; returns how many there were."""
+    import pyarrow
+    import pyarrow.parquet
+
+    types = {f.name: pyarrow.string() for f in dataclasses.fields(Document)} | {"votes": pyarrow.int64()}
+    schema = pyarrow.schema(types)
+    written = 0
+    with atomic_write(path) as stream, pyarrow.parquet.ParquetWriter(stream, schema) as writer:
+        for batch in in_batches(documents, ROWS_AT_ONCE):
+            writer.write_table(pyarrow.Table.from_pylist([vars(d) for d in batch], schema=schema))
+            written += len(batch)
+    return written
+
+
+def read_documents(path: Path) -> Iterator[Document]:
+    """The documents of a corpus file; `FormatError` when it is not one."""
+    known = {f.name for f in dataclasses.fields(Document)}
+    for row in parquet_rows(path):
+        if not known <= row.keys():
+            raise FormatError(
+                f"{path} is no corpus of this package: it has no column {min(known - row.keys())!r}"
+            )
+        yield Document(**{name: row[name] for name in known})
+
+
+def read_text(path: str | Path) -> Iterator[Document]:
+    """Documents from a file or a folder (searched through, in the order of names) of a user's own text.
+
+    JSON lines and Parquet need a field `text`; `id` and `group` are taken when they are there. Raises
+    `InputError` for a path without text, `FormatError` for a file that is not what its name says.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"there is no file or folder {path}; check the path")
+    kinds = ", ".join(sorted(SUFFIXES))
+    if path.is_file():
+        if path.suffix.lower() not in SUFFIXES:
+            raise InputError(f"{path} is not one of the kinds of text that can be read: {kinds}")
+        files = [path]
+    else:
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not files:
+            raise InputError(f"there is no text in {path}: give a folder with files of kind {kinds}")
+    found = False
+    for file in files:
+        name = file.name if path.is_file() else file.relative_to(path).as_posix()
+        for document in read_file(file, name):
+            found = True
+            yield document
+    if not found:
+        raise TooLittleData(f"there is no text in {path}: its files are empty")
+
+
+def read_file(path: Path, name: str) -> Iterator[Document]:
+    """The documents of one file, called `name` in their ids; texts without a word are passed over."""
+    if path.suffix.lower() in PLAIN_SUFFIXES:
+        text = decode_text(path.read_bytes(), path)
+        if text.strip():
+            yield Document(text, id=name, group=name, source=str(path))
+        return
+    rows = parquet_rows(path) if path.suffix.lower() == ".parquet" else jsonl_rows(path)
+    for number, row in enumerate(rows, 1):
+        words = row.get("text")
+        if not isinstance(words, str):
+            fields = ", ".join(row) or "none"
+            raise FormatError(
+                f"row {number} of {path} has no field 'text' with a string; its fields: {fields}"
+            )
+        if words.strip():
+            own = f"{name}:{row.get('id') or number}"
+            yield Document(words, id=own, group=str(row.get("group") or own), source=f"{path}:{number}")
+
+
+def decode_text(data: bytes, path: Path) -> str:
+    """Bytes as UTF-8 text, without its byte-order mark; `FormatError` when they are not text."""
+    if b"\0" in data[:65536]:
+        raise FormatError(f"{path} is binary, not text; take it away or give another file")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            f"{path} is not UTF-8 text (byte {error.start} is 0x{data[error.start]:02x}); "
+            "convert it to UTF-8 or take it away"
+        ) from None
+
+
+def jsonl_rows(path: Path) -> Iterator[Json]:
+    """The objects of a file of JSON lines."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise FormatError(f"line {number} of {path} is not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise FormatError(f"line {number} of {path} is not a JSON object with a field 'text'")
+            yield row
+
+
+def parquet_rows(path: Path) -> Iterator[Json]:
+    """The rows of a Parquet file, a few at a time."""
+    import pyarrow
+    import pyarrow.parquet
+
+    if not path.exists():
+        raise InputError(f"there is no file {path}; check the path")
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS_AT_ONCE):
+                rows: list[Json] = batch.to_pylist()
+                yield from rows
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise FormatError(f"{path} is damaged or not a Parquet file ({reason}); make it anew") from None
+
+
+def in_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of up to `size` items, in order."""
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

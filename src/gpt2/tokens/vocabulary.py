@@ -30,7 +30,7 @@ BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": Tr
 
 def spell(token: bytes) -> str:
     """A token in printable characters, as vocabulary files have it."""
-    return "".join(LETTER[b] for b in token)
+    return token.decode("latin-1").translate(LETTER)
 
 
 def unspell(text: str) -> bytes:

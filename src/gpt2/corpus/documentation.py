@@ -22,6 +22,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -120,7 +121,7 @@ def cut(page: Page, votes: int | None, taken: Counter[str]) -> list[Document]:
     pieces: list[tuple[str, str]] = []
     for part in CUTS.split(html):
         _, text = by_resiliparse(part, None)
-        text = tidy(CELLS.sub("", text))
+        text = unescape(CELLS.sub("", tidy(text))).strip()  # pydoc escapes some signatures twice
         at_class = CLASS.match(part) is not None
         if not pieces or len(pieces[-1][1]) >= (WHOLE if at_class else LONG):
             anchor = re.search(r'<a name="-?([^"]+)', part)

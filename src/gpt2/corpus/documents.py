@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,23 @@ def read_file(path: Path, name: str) -> Iterator[Document]:
         if words.strip():
             own = f"{name}:{row.get('id') or number}"
             yield Document(words, id=own, group=str(row.get("group") or own), source=f"{path}:{number}")
+
+
+def cut_text(document: Document, characters: int = 4_000) -> list[Document]:
+    """One long text as documents of about so many characters, cut where there is an empty line.
+
+    Each stands alone, so that some can be held out; a text without empty lines stays whole.
+    """
+    pieces = [""]
+    for part in re.split(r"(?<=\n)\s*\n(?=\S)", document.text):
+        if len(pieces[-1]) >= characters:
+            pieces.append("")
+        pieces[-1] += part + "\n"
+    names = [f"{document.id}#{number}" for number in range(1, len(pieces) + 1)]
+    return [
+        dataclasses.replace(document, text=text, id=name, group=name)
+        for name, text in zip(names, pieces, strict=True)
+    ]
 
 
 def decode_text(data: bytes, path: Path) -> str:

@@ -28,7 +28,7 @@ from gpt2.console import QUIET, Console, count
 from gpt2.corpus import documentation
 from gpt2.corpus.clean import mend, refuse, shared_lines
 from gpt2.corpus.dedupe import SIMILARITY, duplicates
-from gpt2.corpus.documents import Document, read_text, write_documents
+from gpt2.corpus.documents import Document, cut_text, read_text, write_documents
 from gpt2.corpus.extract import Method, extract
 from gpt2.corpus.fetch import LOG, WARC, FetchConfig, Fetched, fetch
 from gpt2.corpus.links import MINIMUM_VOTES, count_votes, read_links, voted
@@ -173,7 +173,9 @@ def crawl_site(folder: Path, port: int, console: Console) -> list[Fetched]:
     """Follow the site's links from its index until none is new."""
     with documentation.serve(port) as site:
         write_json(folder / "site.json", {"port": int(site.address.rpartition(":")[2])})
-        config = FetchConfig(delay=0.0, allow=frozenset({site.address}), timeout=60.0, retries=0)
+        config = FetchConfig(
+            delay=0.0, allow=frozenset({site.address}), timeout=60.0, retries=0, max_bytes=50_000_000
+        )
         return fetch([site.start], folder, config, outgoing_links, console)
 
 
@@ -186,8 +188,11 @@ def make_documents(config: BuildConfig, pages: Path, folder: Path, console: Cons
     if config.kind == "text":
         assert config.text is not None
         found = list(read_text(config.text))
-        funnel.passed("texts", len(found), "texts", f"in {config.text.name}")
         description = f"the user's own text, {config.text.name}"
+        if len(found) == 1:
+            found = cut_text(found[0])
+            description += ", one text cut at empty lines into pieces that are held out one by one"
+        funnel.passed("texts", len(found), "texts", f"in {config.text.name}")
     elif config.kind == "site":
         found = site_documents(config, pages, funnel, console)
         description = "the documentation that this Python carries, as pydoc serves it"

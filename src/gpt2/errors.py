@@ -22,6 +22,7 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
+import re
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -84,6 +85,7 @@ ADVICE = {
     errno.EACCES: "permission denied; change its permissions or give another path",
     errno.EPERM: "permission denied; change its permissions or give another path",
     errno.ENOENT: "there is no such file or folder; check the path",
+    errno.EEXIST: "that is a file; give a folder",
     errno.EISDIR: "that is a folder; give a file",
     errno.ENOTDIR: "that is a file, or has a file in its path; give a folder",
     errno.ENAMETOOLONG: "the name is too long; give a shorter one",
@@ -101,7 +103,12 @@ def sentence(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in ADVICE:
         path = error.filename2 or error.filename
         return f"{path}: {ADVICE[error.errno]}" if path else ADVICE[error.errno]
-    refused = ("can't allocate memory", "out of memory")  # torch's words
+    rust = re.search(
+        r"\(os error (\d+)\)", str(error)
+    )  # how safetensors and Daft tell of the system's errors
+    if rust and int(rust[1]) in ADVICE:
+        return ADVICE[int(rust[1])]
+    refused = ("can't allocate memory", "out of memory", "bad_alloc")  # torch's words
     torch_refuses = isinstance(error, RuntimeError) and any(words in str(error) for words in refused)
     if isinstance(error, MemoryError) or torch_refuses:
         return "there is not enough memory; take a smaller model, batch or context"

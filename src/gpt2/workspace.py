@@ -62,7 +62,7 @@ def atomic_folder(path: Path, mark: str) -> Iterator[Path]:
     and deleted after; a kill between the two renames leaves it as `.NAME.old`, which `recover_folder` puts
     back.
     """
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; give a folder")
     if Path.cwd().is_relative_to(path):
@@ -114,7 +114,7 @@ def alive(pid: int) -> bool:
 
 def recover_folder(path: Path) -> None:
     """Put back the folder that an interrupted `atomic_folder` had set aside."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     old = path.with_name(f".{path.name}.old")
     if old.exists() and not path.exists():
         old.replace(path)

@@ -39,8 +39,8 @@ def build(
     links:
         A list of links to fetch (one URL a line, or CSV or JSON lines with a score).
     """
-    from gpt2.corpus import BuildConfig
-    from gpt2.corpus import build as run
+    from gpt2.corpus.recipe import BuildConfig
+    from gpt2.corpus.recipe import build as run
 
     built = run(BuildConfig(text=text, pages=tuple(pages or ()), links=links), out, talk.console)
     rows = [[row["step"], row["count"], row["unit"], row["note"]] for row in built.funnel]

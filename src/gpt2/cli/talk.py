@@ -36,7 +36,7 @@ SCALES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 def whole(kind: Any, tokens: Sequence[Token]) -> int:  # noqa: ARG001
     """A whole number as people type it; `ValueError` for anything else."""
     typed = tokens[0].value
-    match = re.fullmatch(r"([-+]?[\d_.]+(?:[eE]\+?\d{1,3})?)([KMB]?)", typed.strip(), re.ASCII)
+    match = re.fullmatch(r"([-+]?[\d_.]+(?:[eE]\+?\d{1,2})?)([KMB]?)", typed.strip(), re.ASCII)
     try:
         number = Decimal(match[1].replace("_", "")) * SCALES[match[2]] if match else Decimal("nan")
     except InvalidOperation:
@@ -50,6 +50,8 @@ Whole = Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lt=10*
 """0 or more."""
 Count = Annotated[int, Parameter(converter=whole, validator=Number(gte=1, lt=10**15))]
 """1 or more."""
+Size = Annotated[int, Parameter(converter=whole, validator=Number(gte=1, lte=100_000))]
+"""1 or more, but no more than any model has."""
 Seed = Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lt=2**32))]
 """What decides random choices."""
 Threads = Annotated[int, Parameter(converter=whole, validator=Number(gte=1, lte=1024))]

@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 
 import gpt2
 from gpt2.cli.talk import TALK, Count, Seed, Talk, text_or_input
+from gpt2.errors import FormatError, InputError
 from gpt2.workspace import Json
 
 app = App(name="tokens", help="Documents to token shards (paper 2.2).")
@@ -56,7 +57,7 @@ def encode(text: str | None = None, *, vocabulary: Path | None = None, talk: Tal
 
 @app.command
 def decode(
-    ids: Annotated[list[int], Parameter(allow_leading_hyphen=True)],
+    ids: Annotated[list[int] | None, Parameter(allow_leading_hyphen=True)] = None,
     *,
     vocabulary: Path | None = None,
     talk: Talk = TALK,
@@ -66,11 +67,11 @@ def decode(
     Parameters
     ----------
     ids:
-        Token ids.
+        Token ids; standard input when not given.
     vocabulary:
         Folder of a vocabulary; GPT-2's own when not given.
     """
-    text = tokenizer(vocabulary).decode(ids)
+    text = tokenizer(vocabulary).decode(numbers_in(text_or_input(None)) if ids is None else ids)
     talk.result({"text": text}, text)
 
 
@@ -120,6 +121,14 @@ def inspect(path: Path, *, talk: Talk = TALK) -> None:
     talk.facts(token_file(path) if path.is_file() else gpt2.Shards.open(path, verify=True).summary)
 
 
+def numbers_in(text: str) -> list[int]:
+    """The numbers of a text that has nothing else."""
+    try:
+        return [int(word) for word in text.split()]
+    except ValueError as error:
+        raise InputError(f"standard input is not a list of token ids ({error}); give numbers") from None
+
+
 def tokenizer(folder: Path | None) -> gpt2.Tokenizer:
     """The vocabulary in a folder, or GPT-2's own."""
     return gpt2.Tokenizer.gpt2() if folder is None else gpt2.Tokenizer.load(folder)
@@ -131,6 +140,8 @@ def token_file(path: Path) -> Json:
 
     with path.open("rb") as stream:
         headed = stream.read(4) == header(0)[:4]
+    if not headed and path.suffix != ".bin":
+        raise FormatError(f"{path} is no token file; give a folder of token shards or a .bin file of tokens")
     tokens = (read_llmc if headed else read_nanogpt)(path)
     return {
         "layout": "llm.c" if headed else "nanoGPT",

@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 import gpt2
-from gpt2.cli.talk import COMPUTING, TALK, Amount, Computing, Count, Flag, Seed, Talk
+from gpt2.cli.talk import COMPUTING, TALK, Amount, Computing, Count, Flag, Seed, Size, Talk
 from gpt2.console import count
 
 LENGTH = Group("How long (exactly one of these)", sort_key=10)
@@ -28,11 +28,11 @@ def train(
     train_tokens: Annotated[Count | None, Parameter(group=LENGTH)] = None,
     minutes: Annotated[Amount | None, Parameter(group=LENGTH)] = None,
     size: Annotated[str, Parameter(group=SHAPE)] = "124M",
-    layers: Annotated[Count | None, Parameter(group=SHAPE)] = None,
-    heads: Annotated[Count | None, Parameter(group=SHAPE)] = None,
-    channels: Annotated[Count | None, Parameter(group=SHAPE)] = None,
-    context: Annotated[Count, Parameter(group=SHAPE)] = 1024,
-    batch: Count = 8,
+    layers: Annotated[Size | None, Parameter(group=SHAPE)] = None,
+    heads: Annotated[Size | None, Parameter(group=SHAPE)] = None,
+    channels: Annotated[Size | None, Parameter(group=SHAPE)] = None,
+    context: Annotated[Size, Parameter(group=SHAPE)] = 1024,
+    batch: Size = 8,
     learning_rate: Amount = 6e-4,
     seed: Seed = 0,
     callback_every: Count = 100,

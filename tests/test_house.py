@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cyclopts import CycloptsError
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "src" / "gpt2"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -94,9 +99,11 @@ def test_files_are_rooms_one_can_live_in(path: Path) -> None:
 
 
 def test_the_readme_shows_the_tree() -> None:
-    readme = (ROOT / "README.md").read_text()
-    block = re.search(r"```\nsrc/gpt2/\n(.*?)```", readme, re.S)
-    assert block, "README has no tree of src/gpt2"
+    block = re.search(r"```\nsrc/gpt2/\n(.*?)```", README, re.S)
+    assert block, (
+        "README.md shows no tree: it needs a block that begins with the lines ``` and src/gpt2/, and then has "
+        "one line a file, two spaces deeper for each folder: its name, two spaces or more, what it is"
+    )
     shown, folders = [], [PACKAGE]
     for line in block.group(1).splitlines():
         match = re.fullmatch(r"( *)(\S+?)(/?)\s{2,}(\S.*)", line)
@@ -108,8 +115,58 @@ def test_the_readme_shows_the_tree() -> None:
             folders[depth:] = [path]
         else:
             shown.append(path)
-    there = [p for p in FILES if p.name != "__init__.py" or p.parent == PACKAGE]
-    assert sorted(shown) == sorted(there)
+    there = {p for p in FILES if p.name != "__init__.py" or p.parent == PACKAGE}
+    lacking = sorted(str(p.relative_to(PACKAGE)) for p in there - set(shown))
+    assert not lacking, f"README's tree lacks {lacking}"
+    assert len(shown) == len(set(shown)), "README's tree shows a file twice"
+
+
+def blocks(language: str) -> list[str]:
+    """README's blocks of a language, lines that go on joined."""
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```", README, re.S | re.M)
+    return [block.replace("\\\n", " ") for block in found]
+
+
+def words_of(line: str) -> list[str]:
+    """The words of the first command in a line of shell, without redirections and comments."""
+    lexer = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    return list(itertools.takewhile(lambda word: not set(word) <= set("|&;<>()"), lexer))
+
+
+def test_shell_lines_are_taken_apart() -> None:
+    assert words_of("$ gpt2 score run 'a b' --json | wc -l  # counts") == [
+        "gpt2",
+        "score",
+        "run",
+        "a b",
+        "--json",
+    ]
+    assert words_of("gpt2 tokens encode <in >out && gpt2 nonsense") == ["gpt2", "tokens", "encode"]
+
+
+def test_commands_in_the_readme_are_commands() -> None:
+    """Blocks marked ```sh or ```sh run."""
+    from gpt2.cli import app
+
+    lines = [words_of(line) for block in blocks("sh(?: run)?") for line in block.splitlines()]
+    commands = [words[1:] for words in lines if words[:1] == ["gpt2"]]
+    assert commands, "README.md shows no gpt2 command in a block marked ```sh"
+    for words in commands:
+        try:
+            app.parse_args(words, exit_on_error=False, print_error=False)
+        except CycloptsError as error:
+            pytest.fail(f"README shows `gpt2 {shlex.join(words)}`: {error}")
+
+
+@pytest.mark.parametrize("block", blocks("sh run"))
+def test_what_the_readme_says_can_be_run_runs(block: str, tmp_path: Path) -> None:
+    """Blocks marked ```sh run, each in an empty folder of its own."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", block], cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{block}{done.stdout}{done.stderr}"
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

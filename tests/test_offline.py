@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import SHAPE, World
 
 UNSHARE, STRACE, IP = (shutil.which(tool) for tool in ("unshare", "strace", "ip"))
 
@@ -23,12 +24,12 @@ def offline(command: list[str], log: Path) -> subprocess.CompletedProcess[str]:
 
 
 def outside(log: Path) -> list[str]:
-    """Logged calls that name an internet address beyond loopback."""
+    """Logged calls that name an address beyond loopback, or ask for names (port 53, often a resolver here)."""
     calls = []
     for line in log.read_text(errors="replace").splitlines():
         for address in re.findall(r'inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)"', line):
             host = address[0] or address[1]
-            if not (host.startswith("127.") or host == "::1"):
+            if not (host.startswith("127.") or host == "::1") or "htons(53)" in line:
                 calls.append(line)
     return calls
 
@@ -43,20 +44,30 @@ needs_namespaces = pytest.mark.skipif(
 
 
 @needs_namespaces
-def test_the_watch_sees_an_attempt(tmp_path: Path) -> None:
-    code = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect_ex(('192.0.2.1', 9))"
-    offline([sys.executable, "-c", code], tmp_path / "log")
+@pytest.mark.parametrize("address", [("192.0.2.1", 9), ("127.0.0.53", 53)], ids=["outside", "resolver"])
+def test_the_watch_sees_an_attempt_from_a_native_thread(address: tuple[str, int], tmp_path: Path) -> None:
+    code = f"""
+import ctypes, os, socket
+# pthread_create, so that the thread is none of Python's; connect is called by the C library itself
+libc = ctypes.CDLL(None)
+family, port, host = socket.AF_INET, socket.htons({address[1]}), socket.inet_aton({address[0]!r})
+sockaddr = family.to_bytes(2, "little") + port.to_bytes(2, "little") + host + bytes(8)
+handle = socket.socket(family, socket.SOCK_DGRAM).detach()
+libc.connect.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
+work = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(lambda _: libc.connect(handle, sockaddr, 16) and None)
+thread = ctypes.c_ulong()
+libc.pthread_create(ctypes.byref(thread), None, work, None)
+libc.pthread_join(thread, None)
+"""
+    run = offline([sys.executable, "-c", code], tmp_path / "log")
+    assert run.returncode == 0, run.stderr
     assert len(outside(tmp_path / "log")) == 1
 
 
 @needs_namespaces
-def test_reproduce_reaches_for_no_network(tmp_path: Path) -> None:
-    text = tmp_path / "text"
-    text.mkdir()
-    for i in range(40):
-        (text / f"{i}.txt").write_text(f"Document {i}. " + "It says nothing that was not said before. " * 30)
+def test_reproduce_reaches_for_no_network(world: World, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gpt2", "reproduce", "--quiet", "--out", str(tmp_path / "out")]
-    run = offline([*command, "--text", str(text)], tmp_path / "log")
+    run = offline([*command, "--text", str(world.texts)], tmp_path / "log")
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "out" / "report.html").exists()
     assert outside(tmp_path / "log") == []
@@ -64,9 +75,20 @@ def test_reproduce_reaches_for_no_network(tmp_path: Path) -> None:
 
 @needs_namespaces
 @pytest.mark.parametrize(
-    "command", [["--help"], ["tokens", "encode", "hello world"], ["reproduce", "--help"]]
+    "words",
+    [
+        ["--help"],
+        ["reproduce", "--help"],
+        ["tokens", "encode", "hello world"],
+        ["tokens", "write", "{texts}", "{new}/shards"],
+        ["train", "--tokens", "{shards}", "--out", "{new}/run", "--steps", "2", *SHAPE],
+        ["generate", "{model}", "The", "--max-tokens", "3"],
+        ["score", "{model}", "The fox"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
 )
-def test_small_commands_reach_for_no_network(command: list[str], tmp_path: Path) -> None:
-    run = offline([sys.executable, "-m", "gpt2", *command], tmp_path / "log")
+def test_commands_reach_for_no_network(words: list[str], world: World, tmp_path: Path) -> None:
+    words = [word.format(**world._asdict(), new=tmp_path) for word in words]
+    run = offline([sys.executable, "-m", "gpt2", *words], tmp_path / "log")
     assert run.returncode == 0, run.stderr
     assert outside(tmp_path / "log") == []

@@ -1,37 +1,50 @@
-# The two commands: `make reproduce` and `make test`. Both set up .venv first.
+# `make reproduce` does the main job, `make test` proves that it works; each first sets up .venv by itself.
+#
+#   make reproduce [ARGS="--minutes 30"]    the paper on this machine, see `gpt2 reproduce --help`
+#   make test      [ARGS="-k tokens"]       formatting, types and tests; ends in pytest's summary
+#   make acceptance [ARGS=tokenizer]        the long proofs, kept in docs/results/
+#   make install                            only the set-up
+#   make clean                              back to the fresh clone, but for what jobs made
+#
+# PYTHON=python3.12 chooses another interpreter. Nothing is compiled, so no compiler is needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+PIP := $(BIN)/pip --disable-pip-version-check --no-input install --quiet -c constraints.txt -e
 
 .PHONY: reproduce test lint acceptance install clean
 
 reproduce: $(VENV)/.corpus
 	$(BIN)/gpt2 reproduce $(ARGS)
 
-test: $(VENV)/.dev lint
+test: lint
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
 
 acceptance: $(VENV)/.dev
 	$(BIN)/python -m acceptance $(ARGS)
 
 install: $(VENV)/.corpus
 
-$(VENV)/bin/pip:
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.corpus: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[corpus]'
-	touch $@
+$(VENV)/.corpus: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "installing into $(VENV), once; this takes a few minutes"
+	@$(PIP) '.[corpus]'
+	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[corpus,peers,dev]'
-	touch $@ $(VENV)/.corpus
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "installing into $(VENV), once; this takes a few minutes"
+	@$(PIP) '.[corpus,peers,dev]'
+	@touch $@ $(VENV)/.corpus
 
 clean:
-	rm -rf $(VENV) build src/*.egg-info
+	rm -rf $(VENV) build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests acceptance benchmarks -name __pycache__ -type d -exec rm -rf {} +

@@ -28,6 +28,23 @@ def test_loss_and_gradients_equal_the_plain_ones(
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+def test_bfloat16_products_stay_near() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 64, generator=generator)
+    w = torch.randn(500, 64, generator=generator) * 0.3
+    y = torch.randint(0, 500, (200,), generator=generator)
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = x.clone().requires_grad_(), w.clone().requires_grad_()
+        value = chunked_cross_entropy(a, b, y, dtype)
+        value.backward()
+        assert a.grad is not None and b.grad is not None
+        results.append((value.detach(), a.grad, b.grad))
+    for exact, near in zip(*results, strict=True):
+        assert near.dtype == torch.float32 and not torch.equal(exact, near)
+        assert (exact - near).norm() < 0.01 * exact.norm()
+
+
 def test_huge_logits_stay_finite() -> None:
     x = torch.full((3, 2), 1e4, requires_grad=True)
     w = torch.tensor([[1.0, 1.0], [-1.0, -1.0], [0.0, 0.0]], requires_grad=True)

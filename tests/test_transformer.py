@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from huggingface import CONV1D, to_huggingface
 
 from gpt2.errors import ConfigError, InputError
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2, ROWS, GPT2Config, attend
 
 TINY = GPT2Config(n_layer=2, n_head=2, n_embd=16, vocab_size=97, n_ctx=32)
 
@@ -49,19 +49,20 @@ def test_parameter_counts(names: tuple[str, str], parameters: int) -> None:
 
 def test_the_network_has_as_many_parameters_as_its_config_says() -> None:
     for config in (TINY, GPT2Config.size("124M")):
-        net = GPT2(config)
+        with torch.device("meta"):
+            net = GPT2(config)
         assert net.num_parameters() == config.num_parameters()
         embeddings = net.wte.weight.numel() + net.wpe.weight.numel()
         assert config.num_parameters(embeddings=False) == net.num_parameters() - embeddings
 
 
-# The widths and head counts of all four sizes; fewer layers, so that all fit a small machine.
-@pytest.mark.parametrize(("name", "layers"), [("124M", 12), ("355M", 4), ("774M", 2), ("1558M", 2)])
+# The widths and head counts of all four sizes; fewer layers and tokens, so that all fit a small machine.
+@pytest.mark.parametrize(("name", "layers"), [("124M", 12), ("355M", 2), ("774M", 2), ("1558M", 2)])
 def test_logits_and_gradients_equal_transformers(name: str, layers: int) -> None:
-    config = GPT2Config.size(name, n_layer=layers)
+    config = GPT2Config.size(name, n_layer=layers, vocab_size=3000)
     net = roughen(GPT2(config, seed=3))
     theirs = to_huggingface(net)
-    ids = random_ids(config, 2, 48)
+    ids = random_ids(config, 2, 32)
     ours_logits, their_logits = net(ids), theirs(ids).logits
     assert (ours_logits - their_logits).abs().max() < 1e-4
     for logits in (ours_logits, their_logits):
@@ -87,6 +88,41 @@ def test_going_on_from_a_state_equals_reading_at_once(cuts: list[int]) -> None:
             at += n
     assert state.length == 32
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("T", [1, 5, ROWS - 1, ROWS, ROWS + 1, 300])
+def test_attention_by_plain_products_equals_the_fused_one(T: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(T)
+    q, k, v = (torch.randn(2, 3, T, 8, generator=generator) * 2 for _ in range(3))
+    weights = torch.randn(2, 3, T, 8, generator=generator)
+    results = []
+    for f, kind in (
+        (attend, dtype),
+        (lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), torch.float32),
+    ):
+        parts = [x.to(kind).requires_grad_() for x in (q, k, v)]
+        y = f(*parts)
+        assert y.dtype == kind
+        results.append([y.detach().float(), *torch.autograd.grad((y.float() * weights).sum(), parts)])
+    near = 1e-5 if dtype == torch.float32 else 0.02
+    for ours, exact in zip(*results, strict=True):
+        assert (ours.float() - exact).norm() <= near * exact.norm() + 1e-6
+
+
+def test_a_state_has_the_room_and_the_format_asked_for() -> None:
+    net = roughen(GPT2(TINY)).eval()
+    ids = random_ids(TINY, 2, 12)
+    with torch.no_grad():
+        whole = net(ids)
+        first, state = net(ids[:, :9], net.start(2, room=12))
+        rest, state = net(ids[:, 9:], state)
+        torch.testing.assert_close(torch.cat([first, rest], 1), whole, atol=1e-5, rtol=1e-5)
+        assert (state.room, state.length) == (12, 12) and net.start(1).room == TINY.n_ctx
+        with pytest.raises(InputError, match="13 tokens does not fit: the model reads 12"):
+            net(ids[:, :1], state)
+        half = net.start(1, 4, torch.bfloat16)
+        assert {x.dtype for x in half.keys + half.values} == {torch.bfloat16}
 
 
 def test_the_future_is_not_seen() -> None:
@@ -130,5 +166,9 @@ def test_impossible_shapes_are_refused() -> None:
         GPT2Config.size("125M")
     with pytest.raises(ConfigError, match="cannot be split evenly"):
         GPT2Config(n_embd=10, n_head=3)
-    with pytest.raises(ConfigError, match="at least 1"):
-        GPT2Config(n_layer=0)
+    for wrong in (0, -3, 2**31, 1.5, "12", True, None):
+        with pytest.raises(ConfigError, match="n_layer must be a whole number from 1 to"):
+            GPT2Config(n_layer=wrong)
+    for wrong in (0, -1e-5, 1, float("nan"), "1e-5", None):
+        with pytest.raises(ConfigError, match="layer_norm_epsilon must be a number between 0 and 1"):
+            GPT2Config(layer_norm_epsilon=wrong)

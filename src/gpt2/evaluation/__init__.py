@@ -1,1 +1,1 @@
-""""""
+"""How well a model predicts text it has not seen (paper 3)."""

@@ -1,9 +1,9 @@
 """How well a model predicts documents that it was not trained on (the paper's Figure 4).
 
-Protocol: each document starts from <|endoftext|> with nothing before it, is read in windows of the model's
-context without overlap, and counts with at most its first `limit` tokens, so that one long novel does not
-outweigh a hundred pages. Perplexity is per token of the model's own vocabulary; bits per byte compare
-across vocabularies.
+Protocol: each document starts from <|endoftext|> with nothing before it, counts with at most its first
+`limit` tokens, so that one long novel does not outweigh a hundred pages, and is read in windows of the
+model's context one after the other (the last one reaches back to be full, see `gpt2.inference.scoring`).
+Perplexity is per token of the model's own vocabulary; bits per byte compare across vocabularies.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DOCUMENTS_AT_ONCE = 32
 
 def pick_documents(split: Split, at_most: int, seed: int = 0) -> list[int]:
     """Up to `at_most` documents that have any tokens, the same for the same seed, in order."""
-    lengths = np.diff([*split.starts, split.n_tokens]) - 1
+    lengths = np.diff(split.starts, append=split.n_tokens) - 1
     able = np.flatnonzero(lengths > 0)
     chosen = np.random.default_rng(seed).permutation(able)[:at_most]
     return sorted(int(i) for i in chosen)
@@ -81,8 +81,8 @@ def sample_callback(prompt: str, max_tokens: int = 40, compute: Compute | None =
 
 def usual_callbacks(shards: Shards, documents: int = 64, limit: int = 256) -> list[Callback]:
     """What to watch while training: loss on a few held-out documents, and a sample; nothing without any."""
-    if not shards.heldout.n_documents:
-        return []
     chosen = pick_documents(shards.heldout, documents)
+    if not chosen:
+        return []
     prompt = shards.tokenizer.decode(shards.heldout.document(chosen[0])[:12].tolist())
     return [heldout_callback(shards.heldout, chosen, limit), sample_callback(prompt)]

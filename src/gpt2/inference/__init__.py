@@ -1,1 +1,1 @@
-""""""
+"""Using a model: text, scores."""

@@ -2,9 +2,10 @@
 
 Natural logarithms; sums in float64. The first token has no past of its own: `start="endoftext"` gives it
 <|endoftext|> as past, as in training; `start="none"` leaves it unscored. A text longer than the context is
-read in windows; each new window begins `stride` tokens after the one before, and of its tokens only those
-not scored yet count. A stride equal to the context (the default) is the fastest and the strictest; a
-smaller one gives each token more past. Logits are made in slices, never for a whole batch at once.
+read in windows: each ends `stride` tokens after the one before (the last one at the end of the text),
+reaches back as far as the context does, and of its tokens only those not scored yet count. A stride equal
+to the context (the default) is the fastest and the strictest; a smaller one gives each token more past.
+Logits are made in slices, never for a whole batch at once.
 
     gpt2.score(model, ["A text."])[0].logprob
     gpt2.score(model, [("The capital of France is", " Paris")])[0].is_greedy
@@ -18,12 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gpt2.errors import ConfigError, InputError
-from gpt2.inference.engine import PLAIN
 from gpt2.model.checkpoint import Model
-from gpt2.model.device import Compute
+from gpt2.model.device import PLAIN, Compute
 from gpt2.model.transformer import GPT2
 
 LOGITS_AT_ONCE = 2**24
@@ -47,12 +47,14 @@ class Score:
 
 @dataclass(frozen=True)
 class Window:
-    """One pass through the network: `ids` are read, and the last `scored` of `targets` count."""
+    """One pass through the network: of `ids`, all but the last are read, and the last `scored` are scored."""
 
     text: int
-    ids: Sequence[int]
-    targets: Sequence[int]
+    """Which text it is of."""
+    ids: NDArray[np.int64]
     scored: int
+    at: int
+    """Place of its first scored token among all scored tokens of the text."""
 
 
 def score(
@@ -64,32 +66,36 @@ def score(
 ) -> list[Score]:
     """Score texts, or (context, continuation) pairs of which only the continuation counts.
 
-    A continuation is encoded by itself, so its tokens are what the context's end cannot merge with.
+    A continuation is encoded by itself: its first token never merges with the context's end.
     """
     if start not in ("endoftext", "none"):
         raise ConfigError(f"start must be endoftext or none, not {start!r}")
+    if isinstance(texts, str):
+        raise InputError("score takes a list of texts; for one text give [text]")
     tok = model.tokenizer
     past: list[list[int]] = []
     rest: list[list[int]] = []
     for text in texts:
         context, continuation = ("", text) if isinstance(text, str) else text
-        past.append(([tok.end_of_text] if start == "endoftext" else []) + tok.encode(context))
-        rest.append(tok.encode(continuation))
-    for i, (before, after) in enumerate(zip(past, rest, strict=True)):
-        if not before and after:
-            past[i], rest[i] = after[:1], after[1:]
+        before, after = tok.encode(context), tok.encode(continuation)
+        if start == "endoftext":
+            before = [tok.end_of_text, *before]
+        elif not before:
+            before, after = after[:1], after[1:]
+        past.append(before)
+        rest.append(after)
     scores = score_ids(model.net, past, rest, stride, compute)
     return [
-        Score(float(np.sum(lp, dtype=np.float64)), lp.tolist(), ids, bool(greedy.all()))
-        for (lp, greedy), ids in zip(scores, rest, strict=True)
+        Score(float(logprobs.sum()), logprobs.tolist(), ids, bool(greedy.all()))
+        for (logprobs, greedy), ids in zip(scores, rest, strict=True)
     ]
 
 
 @torch.inference_mode()
 def score_ids(
     net: GPT2,
-    past: Sequence[Sequence[int]],
-    rest: Sequence[Sequence[int]],
+    past: Sequence[ArrayLike],
+    rest: Sequence[ArrayLike],
     stride: int | None = None,
     compute: Compute | None = None,
 ) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
@@ -101,81 +107,68 @@ def score_ids(
     stride = context if stride is None else stride
     if not 1 <= stride <= context:
         raise ConfigError(f"stride must be between 1 and the model's context of {context}, not {stride}")
-    found = [np.zeros(len(r), np.float64) for r in rest]
-    greedy = [np.ones(len(r), np.bool_) for r in rest]
-    windows = [w for i in range(len(rest)) for w in cut_windows(i, past[i], rest[i], context, stride)]
-    place = [0] * len(rest)
-    offsets = []
-    for w in windows:
-        offsets.append(place[w.text])
-        place[w.text] += w.scored
-    order = sorted(range(len(windows)), key=lambda k: -len(windows[k].ids))
-    for batch in batches(order, windows):
-        for k, logprob, top in read(net, [windows[k] for k in batch], batch, compute or PLAIN):
-            w, at = windows[k], offsets[k]
-            found[w.text][at : at + w.scored] = logprob
-            greedy[w.text][at : at + w.scored] = top
-    return list(zip(found, greedy, strict=True))
+    windows: list[Window] = []
+    found: list[tuple[NDArray[np.float64], NDArray[np.bool_]]] = []
+    for i, (before, after) in enumerate(zip(past, rest, strict=True)):
+        first, second = np.asarray(before, np.int64), np.asarray(after, np.int64)
+        windows += cut_windows(i, np.concatenate([first, second]), len(first), context, stride)
+        found.append((np.zeros(len(second), np.float64), np.ones(len(second), np.bool_)))
+    for batch in batches(windows):
+        for w, logprobs, top in read(net, batch, compute or PLAIN):
+            found[w.text][0][w.at : w.at + w.scored] = logprobs
+            found[w.text][1][w.at : w.at + w.scored] = top
+    return found
 
 
 def cut_windows(
-    text: int, past: Sequence[int], rest: Sequence[int], context: int, stride: int
+    text: int, ids: NDArray[np.int64], n_past: int, context: int, stride: int
 ) -> Iterator[Window]:
-    """Windows of at most `context` tokens in which each token of `rest` is scored once, in order."""
-    if not len(rest):
-        return
-    if not len(past):
+    """Windows that read at most `context` tokens; each token after the first `n_past` is scored once."""
+    done = n_past
+    if done == 0 and len(ids):
         raise InputError("a text cannot be scored without any token before it")
-    ids = [*past, *rest]
-    done = len(past)  # the next token to be scored
-    end = min(context + 1 if done <= context else done + stride, len(ids))
-    while True:
-        begin = max(0, end - 1 - context)
-        yield Window(text, ids[begin : end - 1], ids[begin + 1 : end], end - done)
-        done = end
-        if done == len(ids):
-            return
-        end = min(done + stride, len(ids))
+    end = context + 1 if done <= context else done + stride
+    while done < len(ids):
+        end = min(end, len(ids))
+        yield Window(text, ids[max(0, end - 1 - context) : end], end - done, done - n_past)
+        done, end = end, end + stride
 
 
-def batches(order: list[int], windows: Sequence[Window]) -> Iterator[list[int]]:
+def batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
     """Windows of like length together, at most `TOKENS_AT_ONCE` tokens with their padding."""
-    batch: list[int] = []
-    for k in order:
-        longest = len(windows[batch[0]].ids) if batch else 0
-        if batch and longest * (len(batch) + 1) > TOKENS_AT_ONCE:
+    batch: list[Window] = []
+    for w in sorted(windows, key=lambda w: -len(w.ids)):
+        if batch and len(batch[0].ids) * (len(batch) + 1) > TOKENS_AT_ONCE:
             yield batch
             batch = []
-        batch.append(k)
+        batch.append(w)
     if batch:
         yield batch
 
 
 def read(
-    net: GPT2, windows: Sequence[Window], names: Sequence[int], compute: Compute
-) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.bool_]]]:
+    net: GPT2, windows: Sequence[Window], compute: Compute
+) -> Iterator[tuple[Window, NDArray[np.float64], NDArray[np.bool_]]]:
     """One forward pass over windows padded on the right, which a causal network cannot see."""
-    device = net.wte.weight.device
-    longest = max(len(w.ids) for w in windows)
-    ids = torch.zeros(len(windows), longest, dtype=torch.long)
-    for row, w in enumerate(windows):
-        ids[row, : len(w.ids)] = torch.as_tensor(np.asarray(w.ids, dtype=np.int64))
-    with compute.autocast():
-        hidden = net.hidden(ids.to(device))  # [B, T, C]
-    rows = torch.cat([hidden[i, len(w.ids) - w.scored : len(w.ids)] for i, w in enumerate(windows)])  # [N, C]
-    targets = torch.cat(
-        [torch.as_tensor(np.asarray(w.targets[-w.scored :], dtype=np.int64)) for w in windows]
+    like = net.wte.weight
+    padded = np.zeros((len(windows), len(windows[0].ids) - 1), np.int64)  # [B, T]; the first is the longest
+    for row, w in zip(padded, windows, strict=True):
+        row[: len(w.ids) - 1] = w.ids[:-1]
+    with compute.autocast(like):
+        hidden = net.hidden(torch.from_numpy(padded).to(like.device))  # [B, T, C]
+    rows = torch.cat(
+        [h[len(w.ids) - 1 - w.scored : len(w.ids) - 1] for h, w in zip(hidden, windows, strict=True)]
     )
-    targets = targets.to(device)
+    targets = torch.from_numpy(np.concatenate([w.ids[-w.scored :] for w in windows])).to(like.device)  # [N]
     step = max(1, LOGITS_AT_ONCE // net.config.vocab_size)
     logprobs, tops = [], []
-    for i in range(0, len(rows), step):
-        with compute.autocast():
-            logits = net.head(rows[i : i + step]).float()  # [n, V]
-        logprobs.append(-F.cross_entropy(logits, targets[i : i + step], reduction="none"))
-        tops.append(logits.argmax(dim=-1) == targets[i : i + step])
+    for x, y in zip(torch.split(rows, step), torch.split(targets, step), strict=True):
+        with compute.autocast(like):
+            logits = net.head(x).float()  # [n, V]
+        logprobs.append(-F.cross_entropy(logits, y, reduction="none"))
+        tops.append(logits.argmax(dim=-1) == y)
     logprob, top = torch.cat(logprobs).double().cpu().numpy(), torch.cat(tops).cpu().numpy()
     at = 0
-    for name, w in zip(names, windows, strict=True):
-        yield name, logprob[at : at + w.scored], top[at : at + w.scored]
+    for w in windows:
+        yield w, logprob[at : at + w.scored], top[at : at + w.scored]
         at += w.scored

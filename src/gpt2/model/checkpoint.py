@@ -6,14 +6,19 @@
       encoder.json, vocab.bpe, tokenizer.json
       card.json, README.md   what it was trained on, for how long, how good it is, with which versions
 
-`load` also takes the folder of a training run or of `gpt2 reproduce` and finds the model in it. Nothing is
-ever unpickled. Rejected: one `.pt` file, which runs code when opened.
+`load` also takes the folder of a training run or of `gpt2 reproduce` and finds the model in it. Before
+memory is taken, the shape in `config.json` is held against the header of the weights file, whose length
+safetensors checks. Nothing is ever unpickled. Rejected: one `.pt` file, which runs code when opened.
+
+    python -c "import gpt2; print(gpt2.load('reproduce').card)"
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +34,8 @@ from gpt2.tokens.bpe import Tokenizer
 from gpt2.workspace import Json, atomic_folder, read_json, recover_folder, write_json
 
 FORMAT = "gpt2-workbench 1"
-MODEL_FOLDERS = ("", "checkpoint", "model")
+NUMBERS = {"F64", "F32", "BF16", "F16"}
+"""What weights may be stored as, by safetensors' names."""
 
 
 @dataclass
@@ -41,10 +47,8 @@ class Model:
     card: Json = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> None:
-        """Write the model as a folder that appears whole or not at all."""
-        folder = Path(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_folder(folder, "config.json") as draft:
+        """Write the model as a folder that appears whole or not at all; only another model is replaced."""
+        with atomic_folder(Path(folder), "card.json") as draft:
             write_model(self, draft)
 
 
@@ -68,29 +72,44 @@ def load(path: str | Path) -> Model:
     """
     folder = find_model(Path(path))
     config = read_config(folder / "config.json")
-    net = GPT2(config)
-    load_weights(net, folder / "model.safetensors")
+    weights = folder / "model.safetensors"
+    with opened(weights) as file:
+        there = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    if there != config.num_parameters():
+        raise FormatError(
+            f"{weights} holds {there:,} numbers, but the network in config.json has "
+            f"{config.num_parameters():,}; the files are of two different models"
+        )
+    with torch.device("meta"):
+        net = GPT2(config)
+    net.to_empty(device="cpu")
+    fill(net.state_dict(), weights)
     tokenizer = Tokenizer.load(folder)
     if tokenizer.n_vocab != config.vocab_size:
         raise FormatError(
             f"the tokenizer in {folder} has {tokenizer.n_vocab} tokens, but its model has {config.vocab_size}; "
             "the files are of two different models"
         )
-    card = folder / "card.json"
-    return Model(net.eval(), tokenizer, read_json(card) if card.exists() else {})
+    return Model(net.eval(), tokenizer, read_card(folder / "card.json"))
 
 
 def find_model(path: Path) -> Path:
     """The model folder at `path` or just inside it."""
+    recover_folder(path)
     if not path.exists():
         raise InputError(f"there is no model at {path}; give the folder of a model or of a training run")
     if path.is_file():
         raise InputError(f"{path} is a file; give the folder that holds config.json and model.safetensors")
-    for inner in MODEL_FOLDERS:
-        recover_folder(path / inner) if inner else None
-        if (path / inner / "config.json").exists():
-            return path / inner
+    for folder in (path, path / "checkpoint", path / "model"):
+        recover_folder(folder)
+        if is_model(folder):
+            return folder
     raise InputError(f"there is no config.json in {path}; is it the folder of a model or of a training run?")
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder is meant to be a model."""
+    return (folder / "config.json").exists()
 
 
 def read_config(path: Path) -> GPT2Config:
@@ -110,36 +129,58 @@ def read_config(path: Path) -> GPT2Config:
         raise FormatError(f"{path}: {error}") from None
 
 
-def load_weights(net: torch.nn.Module, path: Path) -> None:
-    """Copy the tensors of a safetensors file into a network whose names and shapes they must match."""
-    found = read_tensors(path)
-    wanted: Mapping[str, Any] = net.state_dict()
-    for problem, names in (
-        ("lacks", wanted.keys() - found.keys()),
-        ("has the unknown", found.keys() - wanted.keys()),
-    ):
-        if names:
-            raise FormatError(f"{path} {problem} tensor {min(names)!r} ({len(names)} in all)")
-    for name, p in wanted.items():
-        if p.shape != found[name].shape:
-            raise FormatError(
-                f"{path}: tensor {name!r} has shape {list(found[name].shape)}, "
-                f"but config.json asks for {list(p.shape)}"
-            )
-    net.load_state_dict(found)
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file; `FormatError` when it is cut short or not one."""
+def read_card(path: Path) -> Json:
+    """What is known of a model's making; a model without a card is one too."""
     if not path.exists():
-        raise InputError(f"there is no file {path}")
+        return {}
+    card = read_json(path)
+    if not isinstance(card, dict):
+        raise FormatError(f"{path} is not a model's card: it is no JSON object; restore or delete it")
+    return card
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, open; `FormatError` when it is cut short, damaged or not one."""
+    if not path.exists():
+        raise InputError(
+            f"there is no file {path}; the model in this folder is not whole: restore or make it anew"
+        )
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+            yield file
+    except (SafetensorError, OSError) as error:
         raise FormatError(
             f"{path} is damaged or not a safetensors file ({error}); restore or make it anew"
         ) from None
+
+
+@torch.no_grad()
+def fill(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Fill tensors from a safetensors file that must hold exactly these names, in these shapes.
+
+    Everything is checked before anything is read; `FormatError` says what does not fit.
+    """
+    with opened(path) as file:
+        there = set(file.keys())
+        for problem, names in (
+            ("lacks", tensors.keys() - there),
+            ("has the unknown", there - tensors.keys()),
+        ):
+            if names:
+                raise FormatError(f"{path} {problem} tensor {min(names)!r} ({len(names)} in all)")
+        for name, tensor in tensors.items():
+            part = file.get_slice(name)
+            if part.get_dtype() not in NUMBERS or part.get_shape() != list(tensor.shape):
+                raise FormatError(
+                    f"{path}: tensor {name!r} is {part.get_dtype()} {part.get_shape()}, "
+                    f"but a network of this config.json has numbers of shape {list(tensor.shape)} there"
+                )
+        for name, tensor in tensors.items():
+            values = file.get_tensor(name)
+            if not bool(values.isfinite().all()):
+                raise FormatError(f"{path}: tensor {name!r} holds values that are not numbers; make it anew")
+            tensor.copy_(values)
 
 
 def card_text(model: Model) -> str:

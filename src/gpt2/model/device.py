@@ -7,7 +7,7 @@ stay in float32; a lower format applies to the matrix products alone, through to
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -25,9 +25,15 @@ class Compute:
     dtype: str
     threads: int
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """Matrix products in `dtype` inside this context."""
-        return torch.autocast(self.device, DTYPES[self.dtype], enabled=self.dtype != "float32")
+    def autocast(self, tensor: torch.Tensor) -> AbstractContextManager[object]:
+        """Matrix products in `dtype` inside this context, on the device where `tensor` is."""
+        if self.dtype == "float32":
+            return nullcontext()
+        return torch.autocast(tensor.device.type, DTYPES[self.dtype])
+
+
+PLAIN = Compute("cpu", "float32", 0)
+"""What functions that take a `Compute` do without one: float32, wherever the network is."""
 
 
 def choose(device: str = "auto", dtype: str = "auto", threads: int | None = None) -> Compute:

@@ -42,6 +42,11 @@ SIZES = {
 PAPER_NAMES = {"117M": "124M", "345M": "355M", "762M": "774M", "1542M": "1558M"}
 
 
+LARGEST = 2**31 - 1
+ROWS = 128
+"""Queries that `attend` takes at a time."""
+
+
 @dataclass(frozen=True)
 class GPT2Config:
     """The shape of a GPT-2."""
@@ -61,8 +66,12 @@ class GPT2Config:
 
     def __post_init__(self) -> None:
         for name in ("n_layer", "n_head", "n_embd", "vocab_size", "n_ctx"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be a whole number of at least 1, not {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= LARGEST:
+                raise ConfigError(f"{name} must be a whole number from 1 to {LARGEST}, not {value!r:.40}")
+        epsilon = self.layer_norm_epsilon
+        if type(epsilon) not in (int, float) or not 0 < epsilon < 1:
+            raise ConfigError(f"layer_norm_epsilon must be a number between 0 and 1, not {epsilon!r:.40}")
         if self.n_embd % self.n_head:
             raise ConfigError(f"n_embd {self.n_embd} cannot be split evenly over n_head {self.n_head} heads")
 
@@ -92,9 +101,30 @@ class State:
     The buffers are shared between a state and the one that follows it, so a state can be gone on from once.
     """
 
-    keys: list[Tensor]  # each [B, H, n_ctx, D]
-    values: list[Tensor]  # each [B, H, n_ctx, D]
+    keys: list[Tensor]  # each [B, H, room, D]
+    values: list[Tensor]  # each [B, H, room, D]
     length: int
+
+    @property
+    def room(self) -> int:
+        """Times that fit into the buffers."""
+        return self.keys[0].shape[2]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention of [B, H, T, D] by plain matrix products, for training on a processor.
+
+    Equal to `F.scaled_dot_product_attention(q, k, v, is_causal=True)`, whose backward pass in bfloat16 takes
+    about twice as long there. Rows of `ROWS` queries skip the keys that all of them may not see.
+    """
+    T, D = q.shape[2:]
+    later = torch.full((T, T), float("-inf"), dtype=q.dtype, device=q.device).triu(1)
+    q, parts = q * D**-0.5, []
+    for i in range(0, T, ROWS):
+        j = min(i + ROWS, T)
+        scores = q[:, :, i:j] @ k[:, :, :j].transpose(2, 3) + later[i:j, :j]  # [B, H, rows, j]
+        parts.append(scores.softmax(dim=-1).to(v.dtype) @ v[:, :, :j])
+    return torch.cat(parts, dim=2)
 
 
 class Attention(nn.Module):
@@ -119,8 +149,11 @@ class Attention(nn.Module):
             k, v = keys[:, :, : seen + T].to(q.dtype), values[:, :, : seen + T].to(q.dtype)  # [B, H, S, D]
             if T > 1 and seen:
                 mask = torch.ones(T, seen + T, dtype=torch.bool, device=x.device).tril(seen)  # [T, S]
-        causal = mask is None and T > 1
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)  # [B, H, T, D]
+        if past is None and q.requires_grad and q.device.type == "cpu":
+            y = attend(q, k, v)  # [B, H, T, D]
+        else:
+            causal = mask is None and T > 1
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)  # [B, H, T, D]
         out: Tensor = self.c_proj(y.transpose(1, 2).reshape(B, T, C))
         return out
 
@@ -184,22 +217,28 @@ class GPT2(nn.Module):
         """Weights in the network, the tied head counted once."""
         return sum(p.numel() for p in self.parameters())
 
-    def start(self, batch_size: int = 1) -> State:
-        """The state before any token, for `batch_size` texts side by side."""
-        c, like = self.config, self.wte.weight
-        shape = (batch_size, c.n_head, c.n_ctx, c.n_embd // c.n_head)
-        return State(
-            keys=[like.new_zeros(shape) for _ in range(c.n_layer)],
-            values=[like.new_zeros(shape) for _ in range(c.n_layer)],
-            length=0,
+    def start(
+        self, batch_size: int = 1, room: int | None = None, dtype: torch.dtype = torch.float32
+    ) -> State:
+        """The state before any token, for `batch_size` texts side by side of up to `room` tokens.
+
+        Without `room` the whole context fits. `dtype` should be that of the matrix products.
+        """
+        c = self.config
+        shape = (batch_size, c.n_head, room or c.n_ctx, c.n_embd // c.n_head)
+        keys, values = (
+            [self.wte.weight.new_zeros(shape, dtype=dtype) for _ in range(c.n_layer)] for _ in range(2)
         )
+        return State(keys, values, length=0)
 
     def hidden(self, ids: Tensor, state: State | None = None) -> Tensor:
         """What the head reads: ids [B, T] -> final layer norm's output [B, T, C]; fills `state` in place."""
-        T, seen = ids.shape[1], 0 if state is None else state.length
-        if seen + T > self.config.n_ctx:
+        T, seen, room = ids.shape[1], 0, self.config.n_ctx
+        if state is not None:
+            seen, room = state.length, min(room, state.room)
+        if seen + T > room:
             raise InputError(
-                f"a text of {seen + T} tokens does not fit this model, which reads {self.config.n_ctx} at a time"
+                f"a text of {seen + T} tokens does not fit: the model reads {room} at a time here"
             )
         positions = torch.arange(seen, seen + T, device=ids.device)  # [T]
         x = self.wte(ids) + self.wpe(positions)  # [B, T, C]
@@ -219,7 +258,7 @@ class GPT2(nn.Module):
     def forward(self, ids: Tensor, state: State | None = None) -> Tensor | tuple[Tensor, State]:
         """ids [B, T] -> logits [B, T, V]; with a state, also the state after these ids.
 
-        Raises `InputError` when the ids, with those of the state, are more than `n_ctx`.
+        Raises `InputError` when the ids, with those of the state, are more than `n_ctx` or its room.
         """
         logits = self.head(self.hidden(ids, state))
         if state is None:

@@ -1,1 +1,1 @@
-""""""
+"""Tokens to a trained GPT-2."""

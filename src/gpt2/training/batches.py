@@ -1,9 +1,10 @@
 """Batches of training tokens: every token once an epoch, in an order that the seed decides.
 
 The token stream is cut into blocks of `context` tokens, each with its next token as target, so that every
-token but the first is a target exactly once an epoch. Each epoch has its own permutation of the blocks,
-drawn from (seed, epoch). Batch number `step` is a function of the seed and the step alone: nothing has to
-be saved to resume exactly, and models of different sizes see the same tokens in the same order.
+token is a target exactly once an epoch, but for the first and a rest shorter than a block at the end. Each
+epoch has its own permutation of the blocks, drawn from (seed, epoch). Batch number `step` is a function of
+the seed and the step alone: nothing has to be saved to resume exactly, and models of different sizes see
+the same tokens in the same order.
 
 Rejected: random windows with replacement, which leave about a third of the text unseen in an epoch.
 """
@@ -38,6 +39,8 @@ class Batches:
     def __init__(self, tokens: TokenStream, context: int, size: int, seed: int = 0) -> None:
         if size < 1:
             raise ConfigError(f"a batch must have at least 1 sequence, not {size}")
+        if seed < 0:
+            raise ConfigError(f"a seed must be 0 or more, not {seed}")
         self.tokens, self.context, self.size, self.seed = tokens, context, size, seed
         self.n_blocks = (tokens.n_tokens - 1) // context
         if self.n_blocks < 1:

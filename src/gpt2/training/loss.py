@@ -43,14 +43,12 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         total = total.to(hidden.device)
         for i in range(0, N, rows):
             part, target = x[i : i + rows], targets[i : i + rows, None]  # [n, C], [n, 1]
-            p = (part @ w.t()).float()  # logits [n, V]
-            at_target = p.gather(1, target)
-            highest = p.amax(dim=1, keepdim=True)
-            p.sub_(highest).exp_()
-            norm = p.sum(dim=1, keepdim=True)
-            total += (norm.log() + highest - at_target).sum()
-            p.div_(norm)  # softmax [n, V]
-            p.scatter_add_(1, target, torch.full_like(at_target, -1.0))  # d loss / d logits, times N
+            logits = (part @ w.t()).float()  # [n, V]
+            p = logits.softmax(dim=1)
+            # Of the highest logit z, log p = z - log(sum of exp): that sum without a second pass of exp.
+            log_sum = logits.amax(dim=1) - p.amax(dim=1).log()  # [n]
+            total += (log_sum - logits.gather(1, target)[:, 0]).sum()
+            p.scatter_add_(1, target, p.new_full(target.shape, -1.0))  # d loss / d logits, times N
             p = p.to(dtype)
             dx[i : i + rows] = p @ w
             dw += p.t() @ part

@@ -21,9 +21,9 @@ class OptimizerConfig:
     """How weights are changed."""
 
     learning_rate: float = 6e-4
-    """The highest learning rate, reached after the warm-up."""
+    """The highest learning rate, reached at the end of the warm-up."""
     warmup: float = 0.05
-    """Share of all steps in which the learning rate rises from 0."""
+    """Share of all steps in which the learning rate rises; the highest is that of the last of them."""
     final: float = 0.1
     """Learning rate of the last step, as a share of the highest."""
     weight_decay: float = 0.1
@@ -41,15 +41,22 @@ class OptimizerConfig:
         for name in ("warmup", "final"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ConfigError(f"weight_decay must be 0 or more, not {self.weight_decay}")
+        if not self.clip > 0:
+            raise ConfigError(f"clip must be above 0, not {self.clip}")
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of step 0 ... steps - 1."""
         warm = max(1, round(self.warmup * steps))
         if step < warm:
             return self.learning_rate * (step + 1) / warm
-        progress = (step - warm) / max(1, steps - 1 - warm)
+        progress = (step + 1 - warm) / (steps - warm)
         low = self.final * self.learning_rate
-        return low + (self.learning_rate - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return low + (self.learning_rate - low) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def make_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:

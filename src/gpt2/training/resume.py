@@ -12,12 +12,13 @@ learning rate depend on the step alone, weights, optimizer and step are all ther
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
 from gpt2.errors import FormatError
-from gpt2.model.checkpoint import Model, load_weights, read_tensors, write_model
+from gpt2.model.checkpoint import Model, fill, read_card, write_model
 from gpt2.workspace import atomic_folder, read_json, recover_folder, write_json
 
 CHECKPOINT = "checkpoint"
@@ -25,16 +26,10 @@ CHECKPOINT = "checkpoint"
 
 def save(run: Path, model: Model, optimizer: torch.optim.Optimizer, step: int) -> None:
     """Replace the run's checkpoint by the state after `step` steps."""
-    names = {id(p): name for name, p in model.net.named_parameters()}
-    tensors = {
-        f"{names[id(p)]}/{key}": value.contiguous()
-        for group in optimizer.param_groups
-        for p in group["params"]
-        for key, value in optimizer.state[p].items()
-    }
+    states = {name: optimizer.state[p] for name, p in model.net.named_parameters()}
     with atomic_folder(run / CHECKPOINT, "state.json") as folder:
         write_model(model, folder)
-        save_file(tensors, folder / "optimizer.safetensors")
+        save_file(flat(states), folder / "optimizer.safetensors")
         write_json(folder / "state.json", {"step": step})
 
 
@@ -44,8 +39,9 @@ def saved_step(run: Path) -> int:
     path = run / CHECKPOINT / "state.json"
     if not path.exists():
         return 0
-    step = read_json(path).get("step")
-    if not isinstance(step, int):
+    state = read_json(path)
+    step = state.get("step") if isinstance(state, dict) else None
+    if type(step) is not int or step < 1:
         raise FormatError(f"{path} names no step; delete {run / CHECKPOINT} to start anew")
     return step
 
@@ -53,17 +49,24 @@ def saved_step(run: Path) -> int:
 def restore(run: Path, model: Model, optimizer: torch.optim.Optimizer) -> int:
     """Put the last checkpoint into model and optimizer; returns the steps it had done, 0 without one."""
     step = saved_step(run)
-    if not step:
-        return 0
-    folder = run / CHECKPOINT
-    load_weights(model.net, folder / "model.safetensors")
-    tensors = read_tensors(folder / "optimizer.safetensors")
-    names = {id(p): name for name, p in model.net.named_parameters()}
-    for group in optimizer.param_groups:
-        for p in group["params"]:
-            prefix = names[id(p)] + "/"
-            state = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
-            if not state:
-                raise FormatError(f"{folder / 'optimizer.safetensors'} lacks the state of {prefix[:-1]!r}")
-            optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in state.items()}
+    if step:
+        folder = run / CHECKPOINT
+        states = {
+            name: {
+                "step": torch.zeros((), device=p.device),
+                "exp_avg": torch.zeros_like(p),
+                "exp_avg_sq": torch.zeros_like(p),
+            }
+            for name, p in model.net.named_parameters()
+        }
+        fill(model.net.state_dict(), folder / "model.safetensors")
+        fill(flat(states), folder / "optimizer.safetensors")
+        for name, p in model.net.named_parameters():
+            optimizer.state[p] = states[name]
+        model.card = read_card(folder / "card.json")
     return step
+
+
+def flat(states: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """AdamW's tensors of each weight, under names such as `wte.weight/exp_avg`."""
+    return {f"{name}/{key}": value for name, state in states.items() for key, value in state.items()}

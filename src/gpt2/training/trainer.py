@@ -6,12 +6,17 @@ timed trial) and saved with the run; the learning rate depends on the step alone
 while it trains, such as held-out evaluation and samples, is handed in as callbacks.
 
     gpt2 train --tokens TOKENS --out RUN --size 124M --minutes 60
-    gpt2 train --tokens TOKENS --out RUN --resume
+    gpt2 train --tokens TOKENS --out RUN --size 124M --minutes 60 --resume
+
+A resumed run must be asked for what it was begun with, data included; where it computes, how often it logs
+and how often it saves may change. On one machine with as many threads it ends in the very weights, bit for
+bit, of a run that was never stopped.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +26,7 @@ from pathlib import Path
 import torch
 
 from gpt2.console import QUIET, Console, MetricsLog
-from gpt2.errors import ConfigError, InputError, WorkbenchError
+from gpt2.errors import ConfigError, FormatError, InputError, WorkbenchError
 from gpt2.model.checkpoint import Model
 from gpt2.model.device import DTYPES, Compute, choose
 from gpt2.model.transformer import GPT2, GPT2Config
@@ -30,9 +35,12 @@ from gpt2.training import resume
 from gpt2.training.batches import Batches
 from gpt2.training.loss import chunked_cross_entropy
 from gpt2.training.optimizer import OptimizerConfig, make_optimizer
-from gpt2.workspace import Json, digest, plain, read_json, versions, write_json
+from gpt2.workspace import Json, Workspace, plain, read_json, versions, write_json
 
 TRIAL_STEPS = 4
+LENGTHS = ("steps", "train_tokens", "minutes")
+# Where and how a run computes, logs and saves: a resumed run may do so otherwise.
+ASIDE = {"tokens", "out", "log_every", "save_every_seconds", "device", "dtype", "threads"}
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,20 @@ class TrainConfig:
     threads: int | None = None
     """Processor threads."""
 
+    def __post_init__(self) -> None:
+        given = [name for name in LENGTHS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ConfigError(
+                f"give exactly one of steps, train_tokens and minutes, not {' and '.join(given) or 'none'}"
+            )
+        if not 0 < getattr(self, given[0]) < float("inf"):
+            raise ConfigError(f"{given[0]} must be above 0, not {getattr(self, given[0])}")
+        for name in ("log_every", "callback_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1 step, not {getattr(self, name)}")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed must be from 0 to 2^63 - 1, not {self.seed}")
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -95,59 +117,71 @@ def train(
     resume_run: bool = False,
     console: Console = QUIET,
 ) -> TrainResult:
-    """Train as `config` says, or go on where the run in `config.out` stopped."""
+    """Train as `config` says, or go on where the run in `config.out` stopped.
+
+    Raises `InputError` when there is a run already and `resume_run` is not set, `ConfigError` when that run
+    was begun with other settings, `BusyError` when another process is at it, and `WorkbenchError` when the
+    loss is no longer a number.
+    """
     compute = choose(config.device, config.dtype, config.threads)
     shards = Shards.open(config.tokens)
-    model = Model(GPT2(config.model, config.seed).to(compute.device), shards.tokenizer)
     if shards.tokenizer.n_vocab != config.model.vocab_size:
         raise ConfigError(
             f"the tokens in {config.tokens} are of a vocabulary of {shards.tokenizer.n_vocab}, "
             f"but the model's is {config.model.vocab_size}"
         )
     batches = Batches(shards.train, config.model.n_ctx, config.batch, config.seed)
-    steps = plan(config, resume_run, batches, compute)
-    optimizer = make_optimizer(model.net, config.optimizer)
-    done = resume.restore(config.out, model, optimizer)
-    log = MetricsLog(config.out / "metrics.jsonl")
-    log.cut(done)
-    before = sum(row.get("seconds", 0.0) for row in log.read())
-    spent, saved = 0.0, time.monotonic()
-    with console.progress(
-        f"training {size_name(model.net)}", steps * batches.tokens_per_step, "tokens"
-    ) as bar:
-        bar.skip(done * batches.tokens_per_step)
-        for step in range(done, steps):
-            begun = time.perf_counter()
-            rate = config.optimizer.rate(step, steps)
-            loss, norm = train_step(model.net, optimizer, batches[step], rate, config.optimizer.clip, compute)
-            took = time.perf_counter() - begun
-            spent += took
-            if not math.isfinite(loss):
-                raise WorkbenchError(
-                    f"the loss became {loss} at step {step}; the last checkpoint is whole: "
-                    "start anew with a lower learning rate"
+    with Workspace(config.out):
+        steps = plan(config, shards, resume_run, batches, compute)
+        model = Model(GPT2(config.model, config.seed).to(compute.device), shards.tokenizer)
+        optimizer = make_optimizer(model.net, config.optimizer)
+        done = resume.restore(config.out, model, optimizer)
+        log = MetricsLog(config.out / "metrics.jsonl")
+        log.cut(done)
+        title = f"training {size_name(model.net)}"
+        with console.progress(title, steps * batches.tokens_per_step, "tokens") as bar:
+            bar.skip(done * batches.tokens_per_step)
+            spent, saved = 0.0, time.monotonic()
+            for step in range(done + 1, steps + 1):  # counted from 1: steps done when this one is
+                begun = time.perf_counter()
+                rate = config.optimizer.rate(step - 1, steps)
+                loss, norm = train_step(
+                    model.net, optimizer, batches[step - 1], rate, config.optimizer.clip, compute
                 )
-            row: Json = {
-                "step": step + 1,
-                "tokens": (step + 1) * batches.tokens_per_step,
-                "loss": round(loss, 5),
-            }
-            row |= {"learning_rate": rate, "gradient_norm": round(norm, 4), "seconds": round(took, 5)}
-            last = step + 1 == steps
-            if last or (step + 1) % config.callback_every == 0:
-                model.net.eval()
-                for call in callbacks:
-                    row |= call(model, step + 1)
-                model.net.train()
-            if last or (step + 1) % config.log_every == 0 or len(row) > 6:
-                log.write(**row)
-            if last or time.monotonic() - saved > config.save_every_seconds:
-                model.card = card(config, step + 1, steps, batches, loss, row, shards)
-                resume.save(config.out, model, optimizer, step + 1)
-                saved = time.monotonic()
-            bar.advance(batches.tokens_per_step, f"loss {loss:.3f}")
+                spent += time.perf_counter() - begun
+                if not (math.isfinite(loss) and math.isfinite(norm)):
+                    raise WorkbenchError(
+                        f"at step {step} the loss was {loss} and its gradient {norm}, which cannot be learned "
+                        f"from; train anew in another folder with a learning rate below {config.optimizer.learning_rate:g}"
+                    )
+                row: Json = {"step": step, "tokens": step * batches.tokens_per_step, "loss": round(loss, 5)}
+                row |= {"learning_rate": rate, "gradient_norm": round(norm, 4)}
+                last = step == steps
+                looked = last or step % config.callback_every == 0
+                if looked:
+                    row |= look(model, step, callbacks)
+                if looked or step % config.log_every == 0:
+                    log.write(**row, seconds=round(spent, 5))
+                    spent = 0.0
+                if last or time.monotonic() - saved > config.save_every_seconds:
+                    model.card = card(config, step, steps, batches, row, shards)
+                    resume.save(config.out, model, optimizer, step)
+                    saved = time.monotonic()
+                bar.advance(batches.tokens_per_step, f"loss {loss:.3f}")
     model.net.eval()
-    return TrainResult(model, steps, steps * batches.tokens_per_step, before + spent, log.read())
+    rows = log.read()
+    seconds = sum(row["seconds"] for row in rows)
+    return TrainResult(model, steps, steps * batches.tokens_per_step, seconds, rows)
+
+
+def look(model: Model, step: int, callbacks: Sequence[Callback]) -> Json:
+    """What the callbacks see after `step` steps."""
+    model.net.eval()
+    seen: Json = {}
+    for call in callbacks:
+        seen |= call(model, step)
+    model.net.train()
+    return seen
 
 
 def train_step(
@@ -157,7 +191,7 @@ def train_step(
     for group in optimizer.param_groups:
         group["lr"] = rate
     ids = ids.to(compute.device)
-    with compute.autocast():
+    with compute.autocast(ids):
         hidden = net.hidden(ids[:, :-1]).flatten(0, 1)  # [B T, C]
     loss = chunked_cross_entropy(hidden, net.wte.weight, ids[:, 1:].flatten(), DTYPES[compute.dtype])
     loss.backward()  # type: ignore[no-untyped-call]
@@ -167,27 +201,32 @@ def train_step(
     return float(loss.detach()), float(norm)
 
 
-def plan(config: TrainConfig, resume_run: bool, batches: Batches, compute: Compute) -> int:
+def plan(config: TrainConfig, shards: Shards, resume_run: bool, batches: Batches, compute: Compute) -> int:
     """The number of steps: that of the run being resumed, or a new one, saved before training begins."""
     path = config.out / "train.json"
-    asked = settings(config)
+    asked = settings(config, shards)
     if path.exists():
-        record = read_json(path)
         if not resume_run:
             raise InputError(
                 f"there is a run in {config.out} already; add --resume to go on with it, or give another folder"
             )
-        if record["settings_digest"] != digest(asked):
+        record = read_json(path)
+        if not (isinstance(record, dict) and isinstance(record.get("settings"), dict)):
+            raise FormatError(f"{path} does not describe a training run; give another folder")
+        begun, steps = record["settings"], record.get("steps")
+        if other := [name for name in asked if begun.get(name) != asked[name]]:
             raise ConfigError(
-                f"the run in {config.out} was begun with other settings (see {path}); use those or another folder"
+                f"the run in {config.out} was begun with {other[0]} {begun.get(other[0])}, not {asked[other[0]]}; "
+                "give the same settings or another folder"
             )
-        return int(record["steps"])
+        if type(steps) is not int or steps < 1:
+            raise FormatError(f"{path} names no number of steps; give another folder")
+        return steps
     steps = steps_asked(config, batches, compute)
     write_json(
         path,
         {
             "settings": asked,
-            "settings_digest": digest(asked),
             "steps": steps,
             "tokens": steps * batches.tokens_per_step,
             "epochs": round(steps / batches.steps_per_epoch, 4),
@@ -198,30 +237,23 @@ def plan(config: TrainConfig, resume_run: bool, batches: Batches, compute: Compu
     return steps
 
 
-def settings(config: TrainConfig) -> Json:
-    """What makes a run the run it is: all but the folder and the pace of logging, saving and computing."""
-    aside = {"out", "tokens", "log_every", "save_every_seconds", "device", "dtype", "threads"}
-    every = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in aside}
-    return {k: plain(v) if dataclasses.is_dataclass(v) else v for k, v in every.items()}
+def settings(config: TrainConfig, shards: Shards) -> Json:
+    """What decides the weights a run ends with, as it stands in a JSON file."""
+    every = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in ASIDE}
+    every["data"] = shards.summary
+    found: Json = json.loads(json.dumps(every, default=plain))
+    return found
 
 
 def steps_asked(config: TrainConfig, batches: Batches, compute: Compute) -> int:
     """Steps from whichever of the three ways the length was given."""
-    given = {
-        k: getattr(config, k) for k in ("steps", "train_tokens", "minutes") if getattr(config, k) is not None
-    }
-    if len(given) != 1:
-        raise ConfigError(
-            f"give exactly one of --steps, --train-tokens and --minutes, not {len(given)} of them"
-        )
-    ((name, value),) = given.items()
-    if not 0 < value < float("inf"):
-        raise ConfigError(f"{name} must be above 0, not {value}")
-    if name == "steps":
-        return int(value)
-    if name == "train_tokens":
-        return math.ceil(value / batches.tokens_per_step)
-    return max(1, int(value * 60 / seconds_per_step(config.model, batches, config.optimizer, compute)))
+    if config.steps is not None:
+        return config.steps
+    if config.train_tokens is not None:
+        return math.ceil(config.train_tokens / batches.tokens_per_step)
+    assert config.minutes is not None
+    seconds = seconds_per_step(config.model, batches, config.optimizer, compute)
+    return max(1, int(config.minutes * 60 / seconds))
 
 
 def seconds_per_step(
@@ -248,9 +280,7 @@ def size_name(net: GPT2) -> str:
     return f"{millions:.0f}M" if millions >= 10 else f"{millions:.1f}M"
 
 
-def card(
-    config: TrainConfig, step: int, steps: int, batches: Batches, loss: float, row: Json, shards: Shards
-) -> Json:
+def card(config: TrainConfig, step: int, steps: int, batches: Batches, row: Json, shards: Shards) -> Json:
     """What the model's card says of its training."""
     heldout = {k: v for k, v in row.items() if k.startswith("heldout")}
     return {
@@ -258,8 +288,8 @@ def card(
         "steps": f"{step} of {steps}",
         "tokens_trained_on": step * batches.tokens_per_step,
         "epochs": round(step / batches.steps_per_epoch, 4),
-        "training_loss": round(loss, 4),
+        "training_loss": row["loss"],
         **heldout,
-        "settings": settings(config),
+        "settings": {k: v for k, v in settings(config, shards).items() if k != "data"},
         "versions": versions(),
     }

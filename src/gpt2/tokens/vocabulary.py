@@ -110,7 +110,9 @@ def read_vocabulary(folder: Path) -> Tokenizer:
     for names in KNOWN_FILES:
         paths = [folder / name for name in names]
         if all(path.exists() for path in paths):
-            return _from_tokenizer_json(paths[0]) if len(paths) == 1 else _from_two_files(*paths)
+            if len(paths) == 1:
+                return from_definition(read_json(paths[0]), paths[0])
+            return _from_two_files(*paths)
     known = ", ".join(" + ".join(names) for names in KNOWN_FILES)
     raise InputError(f"there is no vocabulary in {folder}: it needs one of {known}")
 
@@ -121,11 +123,11 @@ def _from_two_files(ids_path: Path, merges_path: Path) -> Tokenizer:
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{merges_path} cannot be read as text ({error})") from None
     merges = lines[1:] if lines[0].startswith("#version") else lines
-    return _build([line.split(" ") for line in merges if line], read_json(ids_path), merges_path, ids_path)
+    return build([line.split(" ") for line in merges if line], read_json(ids_path), merges_path, ids_path)
 
 
-def _from_tokenizer_json(path: Path) -> Tokenizer:
-    definition = read_json(path)
+def from_definition(definition: Any, path: Path) -> Tokenizer:
+    """The vocabulary of a `tokenizer.json` that was read from `path`; `FormatError` if it is of another kind."""
     if not isinstance(definition, dict) or not isinstance(definition.get("model"), dict):
         raise FormatError(f"{path} is JSON but not a tokenizer: it has no model")
     try:
@@ -136,7 +138,7 @@ def _from_tokenizer_json(path: Path) -> Tokenizer:
         merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
     except (KeyError, TypeError, AttributeError):
         raise FormatError(f"{path} is JSON but not a whole tokenizer; save or copy it anew") from None
-    return _build(merges, model["vocab"] | added, path, path)
+    return build(merges, model["vocab"] | added, path, path)
 
 
 def _strangeness(definition: Json) -> str | None:
@@ -165,8 +167,8 @@ def _strangeness(definition: Json) -> str | None:
     return None
 
 
-def _build(merges: list[list[str]], ids: Any, merges_path: Path, ids_path: Path) -> Tokenizer:
-    """The tokenizer of spelled merges, if it numbers its tokens as `ids` does."""
+def build(merges: list[list[str]], ids: Any, merges_path: Path, ids_path: Path) -> Tokenizer:
+    """The tokenizer of spelled merges, if it numbers its tokens as `ids` does; `FormatError` with paths if not."""
     try:
         tokenizer = Tokenizer.from_merges([(unspell(left), unspell(right)) for left, right in merges])
     except InputError as error:

@@ -151,8 +151,8 @@ def train(
                 spent += time.perf_counter() - begun
                 if not (math.isfinite(loss) and math.isfinite(norm)):
                     raise WorkbenchError(
-                        f"at step {step} the loss was {loss} and its gradient {norm}, which cannot be learned "
-                        f"from; train anew in another folder with a learning rate below {config.optimizer.learning_rate:g}"
+                        f"at step {step} the loss was {loss} and its gradient {norm}, which cannot be learned from; "
+                        f"train anew in another folder, with a learning rate below {config.optimizer.learning_rate:g}"
                     )
                 row: Json = {"step": step, "tokens": step * batches.tokens_per_step, "loss": round(loss, 5)}
                 row |= {"learning_rate": rate, "gradient_norm": round(norm, 4)}

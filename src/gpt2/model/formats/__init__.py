@@ -7,6 +7,7 @@
     nanogpt.py           nanoGPT's `ckpt.pt`
     llmc.py              llm.c's `.bin`, with its tokenizer file
     gguf.py              GGUF in f32, f16 and q8_0
+    crc32c.py            the checksum in that bundle
     safetensors_file.py  safetensors written tensor by tensor
     hub.py               models by their name on the Hugging Face hub
 
@@ -21,6 +22,7 @@ a model needs little more memory than its largest tensor. Rejected: a converter 
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +41,8 @@ from gpt2.workspace import Json, recover_folder
 
 NAMES = ("workbench", "openai", "huggingface", "nanogpt", "llmc", "gguf")
 """The formats, in the order in which a path is tried."""
+
+MOST_LAYERS = 10_000
 
 Shape = tuple[int, ...]
 
@@ -127,7 +131,12 @@ def convert(
 
 
 def parameter_shapes(config: GPT2Config) -> dict[str, Shape]:
-    """Name and shape of each weight of a network, in the order of its `state_dict()`."""
+    """Name and shape of each weight of a network, in the order of its `state_dict()`.
+
+    `FormatError` for more than `MOST_LAYERS`: a damaged file must not fill the memory with names.
+    """
+    if config.n_layer > MOST_LAYERS:
+        raise FormatError(f"a model of {config.n_layer:,} layers cannot be; is the file damaged?")
     C, V, T = config.n_embd, config.vocab_size, config.n_ctx
     shapes: dict[str, Shape] = {"wte.weight": (V, C), "wpe.weight": (T, C)}
     for i in range(config.n_layer):
@@ -165,6 +174,15 @@ def finite(tensor: Tensor, name: str, path: Path) -> Tensor:
     if tensor.numel() and not all(bool(end.isfinite()) for end in torch.aminmax(tensor)):
         raise FormatError(f"{path}: tensor {name!r} holds values that are not numbers; get or make it anew")
     return tensor
+
+
+def check_epsilon(source: Source, to: str) -> None:
+    """`FormatError` when a format cannot say the layer-norm epsilon that a model has: its code has 1e-5."""
+    if not math.isclose(source.config.layer_norm_epsilon, 1e-5, rel_tol=1e-6):
+        raise FormatError(
+            f"{source.path} has layer-norm epsilon {source.config.layer_norm_epsilon:g}, and {to} knows only 1e-5; "
+            "take huggingface or gguf, which say it"
+        )
 
 
 def float32(tensor: Tensor) -> npt.NDArray[np.float32]:

@@ -70,12 +70,13 @@ def read(path: Path) -> Any:
         ) from None
 
 
-def weights(state: Any, path: Path) -> dict[str, Tensor]:
-    """A state dict as it was read from `path`, if it is one: plain tensors of floating-point numbers by name."""
+def weights(state: Any, path: Path, buffers: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """A state dict that was read from `path`: floating-point tensors by name, without those that end so."""
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise FormatError(f"{path} holds a {type(state).__name__}, not weights by name")
+    found: dict[str, Tensor] = {n: t for n, t in state.items() if not n.endswith(buffers)}
     size = path.stat().st_size
-    for name, tensor in state.items():
+    for name, tensor in found.items():
         if (
             not isinstance(tensor, Tensor)
             or tensor.layout != torch.strided
@@ -84,7 +85,7 @@ def weights(state: Any, path: Path) -> dict[str, Tensor]:
             or tensor.numel() * tensor.element_size() > size
         ):
             raise FormatError(f"{path}: {name[:80]!r} is no tensor of numbers; get or make the model anew")
-    return state
+    return found
 
 
 @dataclass(frozen=True)
@@ -141,21 +142,17 @@ def write(path: Path, value: Any, tensor: Callable[[str], Tensor]) -> None:
     small = {"data.pkl": plan.getvalue(), ".format_version": b"1", "byteorder": b"little"}
     small |= {".storage_alignment": str(ALIGNMENT).encode()}
     with atomic_write(path) as stream, zipfile.ZipFile(stream, "w") as archive:
-        write_entries(archive, small)
+
+        def add(name: str, content: bytes | memoryview) -> None:
+            info = zipfile.ZipInfo(f"archive/{name}")
+            padding = -(stream.tell() + 30 + len(info.filename) + 4) % ALIGNMENT  # 30 and 4 bytes of headers
+            info.extra = b"FB" + padding.to_bytes(2, "little") + bytes(padding)
+            info.file_size = len(content)
+            with archive.open(info, "w") as entry:
+                entry.write(content)
+
+        for name, content in small.items():
+            add(name, content)
         for numbers, entry in pickler.entries.items():
-            write_entries(
-                archive, {f"data/{entry}": float32(tensor(numbers.name)).reshape(-1).view("u1").data}
-            )
-        write_entries(archive, {"version": b"3\n"})
-
-
-def write_entries(archive: zipfile.ZipFile, contents: Mapping[str, bytes | memoryview]) -> None:
-    """Add entries to the archive, the bytes of each at a multiple of `ALIGNMENT`."""
-    for name, content in contents.items():
-        info = zipfile.ZipInfo(f"archive/{name}")
-        start = archive.start_dir + 30 + len(info.filename) + 4
-        padding = -start % ALIGNMENT
-        info.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
-        info.file_size = len(content)
-        with archive.open(info, "w") as entry:
-            entry.write(content)
+            add(f"data/{entry}", float32(tensor(numbers.name)).reshape(-1).view("u1").data)
+        add("version", b"3\n")

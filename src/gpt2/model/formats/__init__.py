@@ -185,6 +185,16 @@ def check_epsilon(source: Source, to: str) -> None:
         )
 
 
+def tied(embedding: Tensor, head: Tensor, path: Path) -> Tensor:
+    """The token embedding, if a head that is stored beside it is the same matrix to the bit."""
+    if embedding.dtype != head.dtype or not torch.equal(embedding, head):
+        raise FormatError(
+            f"{path} has a head that is not its token embedding; GPT-2 has one matrix for both, so this is "
+            "another network"
+        )
+    return embedding
+
+
 def float32(tensor: Tensor) -> npt.NDArray[np.float32]:
     """A tensor's values as float32, in order, ready to be written; copied only if it must be."""
     return tensor.detach().to("cpu", torch.float32).contiguous().numpy()

@@ -33,7 +33,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gpt2.errors import ConfigError, FormatError, InputError
-from gpt2.model.formats import Shape, Source, check_shapes, finite, parameter_shapes, torch_file
+from gpt2.model.formats import Shape, Source, check_shapes, finite, parameter_shapes, tied, torch_file
 from gpt2.model.formats.safetensors_file import write_safetensors
 from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.bpe import END_OF_TEXT, Tokenizer
@@ -100,22 +100,13 @@ def open_source(path: Path) -> Source:
     def tensor(name: str) -> Tensor:
         values = finite(stored[name].read(), name, stored[name].path)
         if name == "wte.weight":
-            if head and not same(values, head.read()):
-                raise FormatError(
-                    f"{path} has a head (lm_head.weight) that is not its token embedding; GPT-2 has one matrix for "
-                    "both, so this is another network"
-                )
+            values = tied(values, head.read(), path) if head else values
             values = values[: tokenizer.n_vocab]
         if values.dtype == torch.float64:
             values = values.float()
         return values.t() if name.endswith(TURNED) else values
 
     return Source("huggingface", path, replace(padded, vocab_size=tokenizer.n_vocab), tokenizer, tensor)
-
-
-def same(left: Tensor, right: Tensor) -> bool:
-    """Whether two matrices are one, to the bit."""
-    return left.dtype == right.dtype and torch.equal(left, right)
 
 
 def turned(name: str, shape: Shape) -> Shape:

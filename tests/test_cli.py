@@ -218,10 +218,13 @@ def test_a_full_standard_output_is_said() -> None:
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_standard_streams_are_no_fault(closed: str, world: World) -> None:
-    command = f"exec {sys.executable} -m gpt2 generate {world.model} The --max-tokens 2 {closed}"
-    done = subprocess.run(["sh", "-c", command], capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b"")
+def test_closed_standard_streams_are_no_fault(closed: str, world: World, tmp_path: Path) -> None:
+    words = f"tokens learn {world.texts} {tmp_path / 'new'} --size 300"
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m gpt2 {words} {closed}"], capture_output=True
+    )
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+    assert (tmp_path / "new" / "vocab.bpe").exists()
 
 
 def test_a_terminal_without_the_letters_is_no_fault() -> None:

@@ -75,12 +75,3 @@ def test_an_exception_leaves_no_half_line_on_a_terminal() -> None:
         bar.advance(1)
         raise ZeroDivisionError
     assert "fetching" in stream.getvalue() and stream.getvalue().endswith("\r\x1b[K")
-
-
-def test_without_a_standard_error_nothing_is_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.stderr", None)
-    with Console().progress("fetching") as bar:
-        bar.advance(1)
-    assert capsys.readouterr().out == ""

@@ -82,9 +82,9 @@ class Console:
     """Where progress and messages go. `Console(quiet=True)` says nothing."""
 
     def __init__(self, quiet: bool = False, stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stderr  # which is None where a program was started without one
-        self.quiet = quiet or self.stream is None
-        self._live = not self.quiet and self.stream.isatty()
+        self.quiet = quiet
+        self.stream = sys.stderr if stream is None else stream
+        self._live = not quiet and self.stream.isatty()
         self._open_line = False
 
     def say(self, text: str = "") -> None:

@@ -12,8 +12,10 @@ after the room it calls, and imports that room only when a command runs, so `gpt
 (benchmarks/startup.py). Exit status: 0 done; 2 and one sentence on standard error for what cannot be used;
 1 a fault of ours, with its traceback; 130 interrupted; 141 the reader of our output went away.
 
-Rejected: options made from the config dataclasses, because those live beside torch, which takes seconds to
-import; and a command in the place of another's default, so that a typing error never starts a long job.
+Rejected: options made from the config dataclasses, which live beside torch and take seconds to import; and a
+bare `gpt2` as `gpt2 reproduce`, because then a word left out starts a long job.
+
+    gpt2 train --help
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from cyclopts import (
@@ -68,6 +71,7 @@ GOES_ON = {
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command line, or the words given in its place, and exit."""
     words = sys.argv[1:] if words is None else list(words)
+    open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no error
     try:
@@ -83,6 +87,13 @@ def main(words: Sequence[str] | None = None) -> None:
         if said is None:
             raise
         stop(2, said)
+
+
+def open_streams() -> None:
+    """Put the null device where we were started without a standard stream, before a file takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115, it stays open
 
 
 def refusal(error: CycloptsError) -> str:
@@ -112,10 +123,9 @@ def refusal(error: CycloptsError) -> str:
 def stop(status: int, said: str = "") -> NoReturn:
     """Exit, with a sentence on standard error, and with nothing more on a standard output that is broken."""
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if said and sys.stderr is not None:
+    if said:
         sys.stderr.write(f"gpt2: {said}\n")
     sys.exit(status)

@@ -69,7 +69,7 @@ def generate(
         "top_k": top_k or None,
         "compute": compute,
     }
-    if prompt is None and sys.stdin is not None and sys.stdin.isatty() and not talk.json:
+    if prompt is None and sys.stdin.isatty() and not talk.json:
         talk.console.say("Type a text to go on from; Ctrl-D ends.")
         for number, line in enumerate(typed_lines()):
             for piece in gpt2.stream(m, line, seed=seed + number, **how):

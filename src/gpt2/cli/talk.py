@@ -128,10 +128,9 @@ TALK, COMPUTING = Talk(), Computing()
 
 
 def put(text: str) -> None:
-    """Text to standard output, at once, if there is one."""
-    if sys.stdout is not None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+    """Text to standard output, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def text_or_input(text: str | None) -> str:
@@ -140,8 +139,6 @@ def text_or_input(text: str | None) -> str:
         if text is not None:
             text.encode()
             return text
-        if sys.stdin is None:
-            raise InputError("there is no text and no standard input; give a text")
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise InputError(f"standard input is not UTF-8 text (byte {error.start:,}); give text") from None

@@ -79,10 +79,15 @@ def sample_callback(prompt: str, max_tokens: int = 40, compute: Compute | None =
     return sample
 
 
-def usual_callbacks(shards: Shards, documents: int = 64, limit: int = 256) -> list[Callback]:
+def usual_callbacks(
+    shards: Shards, documents: int = 64, limit: int = 256, compute: Compute | None = None
+) -> list[Callback]:
     """What to watch while training: loss on a few held-out documents, and a sample; nothing without any."""
     chosen = pick_documents(shards.heldout, documents)
     if not chosen:
         return []
     prompt = shards.tokenizer.decode(shards.heldout.document(chosen[0])[:12].tolist())
-    return [heldout_callback(shards.heldout, chosen, limit), sample_callback(prompt)]
+    return [
+        heldout_callback(shards.heldout, chosen, limit, compute),
+        sample_callback(prompt, compute=compute),
+    ]

@@ -157,12 +157,15 @@ def test_bytes_changed_in_the_header_never_end_in_a_traceback(folder: Path) -> N
 @pytest.mark.parametrize(
     ("words", "edit"),
     [
-        ("numbers, but the network", lambda t: t | {"extra": torch.zeros(3)}),
+        ("has the unknown tensor 'extra'", lambda t: t | {"extra": torch.zeros(3)}),
         (
             "lacks tensor 'ln_f.bias'",
             lambda t: {k: v for k, v in t.items() if k != "ln_f.bias"} | {"z": torch.ones(8)},
         ),
-        ("'wpe.weight' is F32 [8, 16]", lambda t: t | {"wpe.weight": t["wpe.weight"].t().contiguous()}),
+        (
+            "'wpe.weight' has the shape [8, 16]",
+            lambda t: t | {"wpe.weight": t["wpe.weight"].t().contiguous()},
+        ),
         ("'wpe.weight' is I64", lambda t: t | {"wpe.weight": t["wpe.weight"].long()}),
         ("values that are not numbers", lambda t: t | {"ln_f.bias": torch.full((8,), float("nan"))}),
         ("values that are not numbers", lambda t: t | {"ln_f.bias": torch.full((8,), float("inf"))}),
@@ -193,7 +196,7 @@ def test_absurd_shapes_are_refused_before_a_network_is_made(
 
 def test_a_shape_of_as_many_weights_is_refused_too(folder: Path) -> None:
     change(folder, vocab_size=CONFIG.n_ctx, n_ctx=CONFIG.vocab_size)
-    assert "'wte.weight' is F32 [280, 8]" in refuse(folder)
+    assert "'wte.weight' has the shape [280, 8]" in refuse(folder)
 
 
 @pytest.mark.parametrize("value", [0, -1e-5, 1e9, "1e-5", None, float("nan"), float("inf")])

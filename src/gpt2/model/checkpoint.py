@@ -6,9 +6,9 @@
       encoder.json, vocab.bpe, tokenizer.json
       card.json, README.md   what it was trained on, for how long, how good it is, with which versions
 
-`load` also takes the folder of a training run or of `gpt2 reproduce` and finds the model in it. Before
-memory is taken, the shape in `config.json` is held against the header of the weights file, whose length
-safetensors checks. Nothing is ever unpickled. Rejected: one `.pt` file, which runs code when opened.
+`load` also takes the folder of a training run or of `gpt2 reproduce` and finds the model in it, and every
+other format (`gpt2.model.formats`). Before memory is taken, the shape that a file claims is held against the
+weights that are there. Nothing is ever unpickled. Rejected: one `.pt` file, which runs code when opened.
 
     python -c "import gpt2; print(gpt2.load('reproduce').card)"
 """
@@ -17,24 +17,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gpt2.errors import ConfigError, FormatError, InputError
+from gpt2.model.formats import finite, open_source, parameter_shapes
+from gpt2.model.formats.safetensors_file import write_safetensors
 from gpt2.model.transformer import GPT2, GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.workspace import Json, atomic_folder, read_json, recover_folder, write_json
 
 FORMAT = "gpt2-workbench 1"
-NUMBERS = {"F64", "F32", "BF16", "F16"}
+NUMBERS = {"F32", "BF16", "F16"}
 """What weights may be stored as, by safetensors' names."""
 
 
@@ -54,43 +54,34 @@ class Model:
 
 def write_model(model: Model, folder: Path) -> None:
     """Write a model's files into an existing folder."""
-    write_json(folder / "config.json", {"format": FORMAT, **dataclasses.asdict(model.net.config)})
-    save_file(
-        {name: p.detach().float().contiguous().cpu() for name, p in model.net.state_dict().items()},
-        folder / "model.safetensors",
-        {"format": FORMAT},
-    )
-    model.tokenizer.save(folder)
-    write_json(folder / "card.json", model.card)
-    (folder / "README.md").write_text(card_text(model), encoding="utf-8")
+    weights = model.net.state_dict()
+    write_files(folder, model.net.config, weights.__getitem__, model.tokenizer, model.card)
 
 
-def load(path: str | Path) -> Model:
-    """Open a model folder, a training run or the folder of `gpt2 reproduce`.
+def write_files(
+    folder: Path, config: GPT2Config, tensor: Callable[[str], Tensor], tokenizer: Tokenizer, card: Json
+) -> None:
+    """Write the files of a model whose weights are given one at a time, by name, into an existing folder."""
+    write_json(folder / "config.json", {"format": FORMAT, **dataclasses.asdict(config)})
+    write_safetensors(folder / "model.safetensors", parameter_shapes(config), tensor, {"format": FORMAT})
+    tokenizer.save(folder)
+    write_json(folder / "card.json", card)
+    (folder / "README.md").write_text(card_text(config, card), encoding="utf-8")
+
+
+def load(path_or_name: str | Path) -> Model:
+    """Open a model: a folder of ours, a training run, `gpt2 reproduce`'s, any known format, a name on the hub.
 
     Raises `InputError` when there is none, `FormatError` when files are foreign, damaged or do not fit.
     """
-    folder = find_model(Path(path))
-    config = read_config(folder / "config.json")
-    weights = folder / "model.safetensors"
-    with opened(weights) as file:
-        there = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    if there != config.num_parameters():
-        raise FormatError(
-            f"{weights} holds {there:,} numbers, but the network in config.json has "
-            f"{config.num_parameters():,}; the files are of two different models"
-        )
+    source = open_source(path_or_name)
     with torch.device("meta"):
-        net = GPT2(config)
+        net = GPT2(source.config)
     net.to_empty(device="cpu")
-    fill(net.state_dict(), weights)
-    tokenizer = Tokenizer.load(folder)
-    if tokenizer.n_vocab != config.vocab_size:
-        raise FormatError(
-            f"the tokenizer in {folder} has {tokenizer.n_vocab} tokens, but its model has {config.vocab_size}; "
-            "the files are of two different models"
-        )
-    return Model(net.eval(), tokenizer, read_card(folder / "card.json"))
+    with torch.no_grad():
+        for name, weight in net.state_dict().items():
+            weight.copy_(source.tensor(name))
+    return Model(net.eval(), source.tokenizer, source.card)
 
 
 def find_model(path: Path) -> Path:
@@ -177,25 +168,21 @@ def fill(tensors: Mapping[str, Tensor], path: Path) -> None:
                     f"but a network of this config.json has numbers of shape {list(tensor.shape)} there"
                 )
         for name, tensor in tensors.items():
-            values = file.get_tensor(name)
-            if not bool(values.isfinite().all()):
-                raise FormatError(f"{path}: tensor {name!r} holds values that are not numbers; make it anew")
-            tensor.copy_(values)
+            tensor.copy_(finite(file.get_tensor(name), name, path))
 
 
-def card_text(model: Model) -> str:
+def card_text(c: GPT2Config, card: Json) -> str:
     """The card as a person reads it."""
-    c, facts = model.net.config, dict(model.card)
     lines = [
         "# A GPT-2 made with gpt2-workbench",
         "",
         f"{c.n_layer} layers, {c.n_head} heads, {c.n_embd} channels, context {c.n_ctx}, vocabulary {c.vocab_size:,}: "
-        f"{model.net.num_parameters():,} parameters.",
+        f"{c.num_parameters():,} parameters.",
         "",
         "| | |",
         "|---|---|",
     ]
-    for name, value in facts.items():
+    for name, value in card.items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         lines.append(f"| {name.replace('_', ' ')} | {shown} |")
     return "\n".join([*lines, "", "Open it with `gpt2 generate FOLDER` or `gpt2.load(FOLDER)`.", ""])

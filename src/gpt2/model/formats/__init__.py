@@ -37,7 +37,7 @@ from torch import Tensor
 from gpt2.errors import ConfigError, FormatError, InputError, nearest
 from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.bpe import Tokenizer
-from gpt2.workspace import Json, recover_folder
+from gpt2.workspace import Json, read_json, recover_folder
 
 NAMES = ("workbench", "openai", "huggingface", "nanogpt", "llmc", "gguf")
 """The formats, in the order in which a path is tried."""
@@ -92,7 +92,8 @@ def open_source(path_or_name: str | Path) -> Source:
     path = Path(path_or_name)
     recover_folder(path)
     if not path.exists():
-        if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path_or_name), re.ASCII):
+        name_like = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path_or_name), re.ASCII)
+        if not name_like or path.parent.exists():
             raise InputError(
                 f"there is no model at {path}; give a folder or file of one, or its name on the hub"
             )
@@ -102,7 +103,10 @@ def open_source(path_or_name: str | Path) -> Source:
     for name in NAMES:
         module = cast(Format, importlib.import_module(f"gpt2.model.formats.{name}"))
         if module.recognise(path):
-            return module.open_source(path)
+            try:
+                return module.open_source(path)
+            except ConfigError as error:
+                raise FormatError(f"{path}: {error}") from None
     raise FormatError(f"there is no model in {path}: {content(path)}; known formats are {', '.join(NAMES)}")
 
 
@@ -133,10 +137,10 @@ def convert(
 def parameter_shapes(config: GPT2Config) -> dict[str, Shape]:
     """Name and shape of each weight of a network, in the order of its `state_dict()`.
 
-    `FormatError` for more than `MOST_LAYERS`: a damaged file must not fill the memory with names.
+    `ConfigError` for more than `MOST_LAYERS`: a damaged file must not fill the memory with names.
     """
     if config.n_layer > MOST_LAYERS:
-        raise FormatError(f"a model of {config.n_layer:,} layers cannot be; is the file damaged?")
+        raise ConfigError(f"n_layer {config.n_layer:,} is more than any model has; is the file damaged?")
     C, V, T = config.n_embd, config.vocab_size, config.n_ctx
     shapes: dict[str, Shape] = {"wte.weight": (V, C), "wpe.weight": (T, C)}
     for i in range(config.n_layer):
@@ -216,13 +220,13 @@ def vocabulary_of(folder: Path, config: GPT2Config) -> Tokenizer:
 
 def content(path: Path) -> str:
     """What an unknown path is, in words."""
+    if path.is_dir() and (path / "config.json").exists():
+        read_json(path / "config.json")  # whose own sentence is better when it is damaged
+        return "its config.json describes none"
     if path.is_dir():
         names = sorted(p.name for p in path.iterdir())
-        return (
-            f"it is a folder with {', '.join(names[:4])}{' ...' * (len(names) > 4)}"
-            if names
-            else "it is empty"
-        )
+        others = f"only {', '.join(names[:4])}{' ...' * (len(names) > 4)}" if names else "nor anything else"
+        return f"there is no config.json or hparams.json in it, {others}"
     with path.open("rb") as stream:
         start = stream.read(16)
     for beginning, what in BEGINNINGS.items():

@@ -134,8 +134,6 @@ def read_config(header: Header, stored: Mapping[str, Stored]) -> GPT2Config:
         )
     except ConfigError as error:
         raise FormatError(f"{header.path}: {error}") from None
-    if config.n_layer > len(stored):
-        raise header.damage(f"{len(stored)} tensors, too few for {config.n_layer} layers")
     for name, own in (("feed_forward_length", 4 * config.n_embd), ("attention.head_count_kv", config.n_head)):
         if (value := header.get(f"gpt2.{name}", int)) not in (None, own):
             raise FormatError(

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from gpt2.errors import ConfigError, FormatError, InputError
-from gpt2.model.formats import Source, check_shapes, finite, parameter_shapes, tied, torch_file
+from gpt2.model.formats import Source, check_epsilon, check_shapes, finite, parameter_shapes, tied, torch_file
 from gpt2.model.formats.torch_file import Later
 from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.bpe import Tokenizer
@@ -43,7 +43,7 @@ PADDED = 50_304
 
 def recognise(path: Path) -> bool:
     """Whether a file is a checkpoint of nanoGPT, by the words in its pickle, which is not opened."""
-    text = torch_file.pickled(path) if path.is_file() else b""
+    text = torch_file.beginning(path)
     return b"model_args" in text and b"block_size" in text
 
 
@@ -66,18 +66,13 @@ def open_source(path: Path) -> Source:
         name.removeprefix(COMPILED).removeprefix(PREFIX): tensor
         for name, tensor in torch_file.weights(state["model"], path, MASKS).items()
     }
-    if padded.n_layer > len(weights):
-        raise FormatError(
-            f"{path} has {len(weights)} tensors, too few for the {padded.n_layer} layers of its model_args"
-        )
-    wanted = parameter_shapes(padded)
+    shapes = wanted = parameter_shapes(padded)
     if not state["model_args"].get("bias", True):
         zeros = {name for name in wanted if name.endswith(".bias")} - weights.keys()
-        wanted = {name: shape for name, shape in wanted.items() if name not in zeros}
+        wanted = {name: shape for name, shape in shapes.items() if name not in zeros}
     if HEAD in weights:
-        wanted[HEAD] = wanted["wte.weight"]
+        wanted = wanted | {HEAD: shapes["wte.weight"]}
     check_shapes(path, {name: tuple(tensor.shape) for name, tensor in weights.items()}, wanted)
-    shapes = parameter_shapes(padded)
 
     def tensor(name: str) -> Tensor:
         if name not in weights:
@@ -111,11 +106,7 @@ def write(path: Path, source: Source) -> None:
             f"nanoGPT's files have no place for a vocabulary, and {source.path} has one of its own; convert it to "
             "another format"
         )
-    if config.layer_norm_epsilon != GPT2Config.layer_norm_epsilon:
-        raise InputError(
-            f"nanoGPT has the layer-norm epsilon {GPT2Config.layer_norm_epsilon}, and {source.path} was trained "
-            f"with {config.layer_norm_epsilon}; convert it to another format"
-        )
+    check_epsilon(source, "nanogpt")
     shapes = parameter_shapes(config)
     model = {PREFIX + name: Later(name, shape) for name, shape in shapes.items()}
     args = {

@@ -32,20 +32,19 @@ from gpt2.errors import FormatError
 from gpt2.model.formats import Shape, float32
 from gpt2.workspace import atomic_write
 
-LARGEST_PICKLE = 2**24
+LARGEST_PICKLE = 2**22
 """Bytes of a pickle that are looked at to see what a file is."""
 ALIGNMENT = 64
 """Numbers begin at a multiple of this many bytes, as torch has it, so that they can be mapped."""
 
 
-def pickled(path: Path) -> bytes:
-    """The pickle in a file of `torch.save`, not opened; b"" for anything else."""
+def beginning(path: Path) -> bytes:
+    """The first bytes of a file of `torch.save`, where its pickle lies, not opened; b"" for anything else."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            with archive.open(name) as stream:
-                return stream.read(LARGEST_PICKLE)
-    except Exception:  # a damaged archive can raise almost anything
+        with path.open("rb") as stream:
+            start = stream.read(4)
+            return start + stream.read(LARGEST_PICKLE) if start == b"PK\x03\x04" else b""
+    except OSError:
         return b""
 
 
@@ -60,9 +59,9 @@ def read(path: Path) -> Any:
         raise FormatError(f"there is no file {path}, but the model's index names it; get it anew") from None
     except Exception as error:  # a damaged pickle can raise almost anything
         told = str(error)
-        if foreign := re.search(r"GLOBAL ([\w.]+)|Unsupported (?:class|operand)[: ]+([\w.]+)", told):
+        if foreign := re.search(r"GLOBAL (\w+\.[\w.]+)", told):
             raise FormatError(
-                f"{path} wants {foreign[1] or foreign[2]} to be run when it is opened, which no file of weights "
+                f"{path} wants {foreign[1]} to be run when it is opened, which no file of weights "
                 "needs: nothing was run; get the model from someone you trust, as safetensors"
             ) from None
         raise FormatError(

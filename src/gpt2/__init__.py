@@ -33,6 +33,7 @@ _HOMES = {
     "GPT2Config": "gpt2.model.transformer",
     "Model": "gpt2.model.checkpoint",
     "load": "gpt2.model.checkpoint",
+    "convert": "gpt2.model.formats",
     "generate": "gpt2.inference.engine",
     "stream": "gpt2.inference.engine",
     "score": "gpt2.inference.scoring",
@@ -56,6 +57,7 @@ __all__ = [
     "Shards",
     "Tokenizer",
     "TrainConfig",
+    "convert",
     "extract",
     "generate",
     "load",
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from gpt2.inference.engine import generate, stream
     from gpt2.inference.scoring import score
     from gpt2.model.checkpoint import Model, load
+    from gpt2.model.formats import convert
     from gpt2.model.transformer import GPT2, GPT2Config
     from gpt2.reproduce import ReproduceConfig
     from gpt2.tokens.bpe import Tokenizer

@@ -6,6 +6,7 @@
     tokens.py      gpt2 tokens ...
     training.py    gpt2 train
     inference.py   gpt2 generate, gpt2 score
+    convert.py     gpt2 convert
 
 Commands hold no logic: each parses, calls what Python programs call, and prints. A file of commands is named
 after the room it calls, and imports that room only when a command runs, so `gpt2 --help` is quick
@@ -40,7 +41,7 @@ from cyclopts import (
 )
 
 import gpt2
-from gpt2.cli import corpus, inference, reproduce, tokens, training
+from gpt2.cli import convert, corpus, inference, reproduce, tokens, training
 from gpt2.errors import nearest, sentence
 
 app = App(
@@ -58,8 +59,10 @@ app.command(tokens.app)
 app.command(training.train)
 app.command(inference.generate)
 app.command(inference.score)
+app.command(convert.convert)
 app.command(reproduce.report)
-for place, name in enumerate(("reproduce", "corpus", "tokens", "train", "generate", "score", "report")):
+IN_ORDER = ("reproduce", "corpus", "tokens", "train", "generate", "score", "convert", "report")
+for place, name in enumerate(IN_ORDER):
     app[name].sort_key = place  # help shows them in the order in which data flows
 
 GOES_ON = {

@@ -46,7 +46,7 @@ def generate(
     Parameters
     ----------
     model:
-        Folder of a model, of a training run or of `gpt2 reproduce`.
+        A model in any known format: folder or file, a training run, the folder of `gpt2 reproduce`, hub name.
     prompt:
         What to go on from; empty starts a new document. When not given, prompts are read from the terminal,
         or one from standard input.
@@ -101,7 +101,7 @@ def score(
     Parameters
     ----------
     model:
-        Folder of a model, of a training run or of `gpt2 reproduce`.
+        A model in any known format: folder or file, a training run, the folder of `gpt2 reproduce`, hub name.
     text:
         The text to score; standard input when not given.
     start:

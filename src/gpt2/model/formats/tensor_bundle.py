@@ -119,7 +119,8 @@ def write_bundle(prefix: Path, shapes: Mapping[str, Shape], tensor: Callable[[st
         for name in sorted(shapes):
             values = float32(tensor(name))
             shape = b"".join(piece(2, b"\x08" + varint(size)) for size in shapes[name])
-            place = b"\x20" + varint(stream.tell()) + b"\x28" + varint(values.nbytes)
+            offset = b"\x20" + varint(stream.tell()) if stream.tell() else b""
+            place = offset + b"\x28" + varint(values.nbytes)
             checksum = b"\x35" + masked(crc32c(values.data)).to_bytes(4, "little")
             rows[name.encode()] = b"\x08\x01" + piece(2, shape) + place + checksum
             stream.write(values.data)
@@ -130,12 +131,13 @@ def write_bundle(prefix: Path, shapes: Mapping[str, Shape], tensor: Callable[[st
 
 
 def table(rows: Mapping[bytes, bytes]) -> bytes:
-    """A LevelDB table of rows whose keys are sorted."""
+    """A LevelDB table of rows whose keys are sorted; for up to `ROWS` of them TensorFlow's, byte for byte."""
     out, index, keys = b"", {}, list(rows)
     for start in range(0, len(keys), ROWS):
         part = keys[start : start + ROWS]
         block = sealed({key: rows[key] for key in part}, RESTART)
-        index[part[-1]] = handle(out, block)
+        last = start + ROWS >= len(keys)
+        index[bytes([part[-1][0] + 1]) if last else part[-1]] = handle(out, block)  # a key no row is behind
         out += block
     filters = sealed({}, 1)  # a table may have filters to skip blocks by; this one has none
     footer, out = handle(out, filters), out + filters

@@ -1,0 +1,39 @@
+"""Small models in memory, and whether two sources are the same model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from gpt2.model.formats import Source, parameter_shapes
+from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.tokens.bpe import Tokenizer
+
+SMALL = Tokenizer(Tokenizer.gpt2().pairs[:23])
+"""GPT-2's first 23 merges: a vocabulary of 280 tokens."""
+
+
+def in_memory(tokenizer: Tokenizer = SMALL, seed: int = 0, **shape: int) -> Source:
+    """A model in which every number is drawn anew, vectors too, so that none can stand in another's place."""
+    fields = {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_ctx": 16} | shape
+    config = GPT2Config(**fields, vocab_size=tokenizer.n_vocab)
+    draw = torch.Generator().manual_seed(seed)
+    weights = {n: torch.randn(s, generator=draw) * 0.2 for n, s in parameter_shapes(config).items()}
+    return Source("workbench", Path("memory"), config, tokenizer, weights.__getitem__)
+
+
+def network(source: Source) -> GPT2:
+    """The network of a source."""
+    net = GPT2(source.config)
+    net.load_state_dict({name: source.tensor(name) for name in net.state_dict()})
+    return net.eval()
+
+
+def assert_same(found: Source, wanted: Source, dtype: torch.dtype = torch.float32) -> None:
+    """Equal shape, vocabulary and weights, these to the bit after rounding to `dtype`."""
+    assert found.config == wanted.config
+    assert found.tokenizer.pairs == wanted.tokenizer.pairs
+    for name in parameter_shapes(wanted.config):
+        expected = wanted.tensor(name).to(dtype)
+        assert torch.equal(found.tensor(name).float(), expected.float()), name

@@ -31,7 +31,7 @@ from gpt2.training.trainer import TrainConfig, seconds_per_step, train
 from gpt2.workspace import Json, atomic_write
 
 CONTEXT = 256
-BATCH = 8
+BATCH = 4
 MOST_EPOCHS = 4
 FEWEST_STEPS = 20
 TRAIN_SAMPLE_SEED = 1
@@ -43,9 +43,9 @@ Shape = tuple[int, int, int, float]
 # each size of the paper's Table 2 has, or nearly so. Learning rates: best of a sweep (docs/log.md).
 SHAPES: list[Shape] = [
     (1, 1, 24, 1.2e-2),
-    (2, 2, 64, 8e-3),
-    (4, 4, 128, 4e-3),
-    (6, 7, 224, 2e-3),
+    (2, 2, 64, 5e-3),
+    (4, 4, 128, 3e-3),
+    (6, 7, 224, 1.5e-3),
     (8, 7, 448, 1e-3),
     (12, 12, 768, 6e-4),
 ]

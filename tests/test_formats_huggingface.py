@@ -197,6 +197,10 @@ def test_a_model_saved_without_a_vocabulary_has_gpt2s_own(tmp_path: Path) -> Non
     ):
         (tmp_path / "model" / name).unlink()
     assert_same(huggingface.open_source(tmp_path / "model"), source)
+    change(tmp_path / "model", vocab_size=50258)
+    refused(tmp_path / "model", "has 50,258 tokens, but its vocabulary 50,257")
+    change(tmp_path / "model", vocab_size=50264)
+    refused(tmp_path / "model", "'wte.weight' has the shape [50257, 2]")
 
 
 def with_added_token(folder: Path, **roles: Any) -> None:

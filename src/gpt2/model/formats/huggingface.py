@@ -47,6 +47,8 @@ MASKS = (".attn.bias", ".attn.masked_bias")
 PREFIX = "transformer."
 PADDING = 1024
 """Rows that a vocabulary may be padded by: trainers round up to multiples of 64 to 1,024."""
+ROUND = 8
+"""Without a saved vocabulary, spare rows may be tokens that were added, unless they end at a multiple of this."""
 NUMBERS = {"F64", "F32", "BF16", "F16"}
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh")
 """The tanh-approximated GELU, by the names transformers has for it."""
@@ -113,6 +115,8 @@ def turned(name: str, shape: Shape) -> Shape:
 def read_config(path: Path) -> GPT2Config:
     """The shape of the network, `vocab_size` as padded; `FormatError` unless it is GPT-2's own network."""
     config, folder = read_json(path), path.parent
+    if not isinstance(config, dict):
+        raise FormatError(f"{path} is no configuration of a model; get it anew")
     classes, kind = config.get("architectures"), config.get("model_type")
     named = ", ".join(map(str, classes)) if isinstance(classes, list) else ""
     if kind != "gpt2" and not (kind is None and named.startswith("GPT2")):
@@ -200,7 +204,8 @@ def pickled_weights(path: Path) -> dict[str, Stored]:
 
 def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
     """The vocabulary of a model whose token embedding has so many rows; GPT-2's own where none is saved."""
-    whole, ids = folder / "tokenizer.json", folder / "vocab.json"
+    whole = folder / "tokenizer.json"
+    saved = any((folder / name).exists() for name in ("tokenizer.json", "vocab.json", "encoder.json"))
     try:
         if whole.exists():
             definition = read_json(whole)
@@ -210,8 +215,7 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
         else:
             list_of_added = folder / "added_tokens.json"
             added = dict(read_json(list_of_added)) if list_of_added.exists() else {}
-            known = ids.exists() or (folder / "encoder.json").exists()
-            tokenizer = Tokenizer.load(folder) if known else Tokenizer.gpt2()
+            tokenizer = Tokenizer.load(folder) if saved else Tokenizer.gpt2()
         loud = sorted(added.keys() - silent_tokens(folder) - {END_OF_TEXT})
     except (AttributeError, TypeError, KeyError, ValueError):
         raise FormatError(f"the tokenizer files in {folder} are damaged; get them anew") from None
@@ -220,7 +224,8 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
             f"the vocabulary in {folder} has the added token {loud[0]!r:.60} ({len(loud)} in all), which this "
             "tokenizer has no way to read; only pad and unk tokens can be left out"
         )
-    if not 0 <= rows - tokenizer.n_vocab < PADDING:
+    spare = rows - tokenizer.n_vocab
+    if not 0 <= spare < PADDING or (spare and rows % ROUND and not saved):
         raise FormatError(
             f"the model in {folder} has {rows:,} tokens, but its vocabulary {tokenizer.n_vocab:,}: "
             "put the tokenizer.json that it was trained with beside it"

@@ -11,6 +11,11 @@ documentation.py  the embedded site: this Python's own documentation, and how it
 recipe.py         the stages in order, and the funnel
 """
 
+import os
+
+os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # progress is shown by gpt2.console, or not at all
+os.environ.setdefault("DAFT_SHOW_QUERY_ID", "0")
+
 from gpt2.corpus.documents import Document, read_documents, read_text, write_documents
 from gpt2.corpus.extract import extract
 from gpt2.corpus.recipe import BuildConfig, Built, build

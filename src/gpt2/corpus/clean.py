@@ -43,7 +43,8 @@ def shared_lines(documents: Iterable[Document]) -> set[str]:
 def mend(text: str, shared: Set[str] = frozenset()) -> tuple[str, Counter[str]]:
     """A text without what the mending rules take out, and how often each took something out."""
     taken: Counter[str] = Counter()
-    text, taken["control characters"] = CONTROL.subn("", text.replace("\r\n", "\n"))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text, taken["control characters"] = CONTROL.subn("", text)
     text, taken["addresses in memory"] = ADDRESS.subn("at 0x...", text)
     if shared:
         lines = text.split("\n")

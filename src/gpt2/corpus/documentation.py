@@ -74,7 +74,8 @@ class Site:
 def serve(port: int = 0) -> Iterator[Site]:
     """Serve the documentation on loopback (on a free port, or on the one given) until the block ends.
 
-    Raises `FetchError` when the server does not start, for instance because the port is taken.
+    Raises `FetchError` when the server does not start, for instance because the port is taken, or does not
+    live as long as the block.
     """
     script = Path(__file__).with_name("pydoc_server.py")
     read_end, write_end = os.pipe()  # its closing, by us or by our death, ends the server
@@ -96,6 +97,8 @@ def serve(port: int = 0) -> Iterator[Site]:
             if not line.isdigit():
                 raise FetchError(f"the documentation server did not start on port {port}; try again")
             yield Site(f"127.0.0.1:{line}")
+            if process.poll() is not None:
+                raise FetchError("the documentation server ended before its time; try again")
         finally:
             os.close(write_end)
             process.kill()
@@ -119,13 +122,16 @@ def cut(page: Page, votes: int | None, taken: Counter[str]) -> list[Document]:
         html, n = pattern.subn("", html)
         taken[rule] += n
     pieces: list[tuple[str, str]] = []
+    used = Counter[str]()
     for part in CUTS.split(html):
         _, text = by_resiliparse(part, None)
         text = unescape(CELLS.sub("", tidy(text))).strip()  # pydoc escapes some signatures twice
         at_class = CLASS.match(part) is not None
         if not pieces or len(pieces[-1][1]) >= (WHOLE if at_class else LONG):
-            anchor = re.search(r'<a name="-?([^"]+)', part)
-            pieces.append((anchor.group(1) if anchor and pieces else "", text))
+            found = re.search(r'<a name="-?([^"]+)', part)
+            anchor = found.group(1) if found and pieces else ""
+            used[anchor] += 1  # pydoc may show a method twice
+            pieces.append((f"{anchor}~{used[anchor]}" if used[anchor] > 1 else anchor, text))
         elif text:
             pieces[-1] = (pieces[-1][0], f"{pieces[-1][1]}\n\n{text}".strip())
     return [

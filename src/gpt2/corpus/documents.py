@@ -4,7 +4,8 @@ A document is one text with what is known of it: an id, the group it is held out
 its page belongs to, the work a chapter is from), its address, its votes, and where the text was taken from.
 A corpus is a Parquet file of them. A user's own text becomes documents by `read_text`: one a text file, one
 a line of JSON lines, one a row of Parquet. Text that is not UTF-8 is refused by name rather than guessed at:
-a wrong guess would train a model on rubbish without a word.
+a wrong guess would train a model on rubbish without a word. Halves of surrogate pairs, which JSON and file
+names can hold and UTF-8 cannot, become U+FFFD.
 
     python -c "from gpt2.corpus import read_text; print(next(read_text('my_texts')).text[:200])"
 """
@@ -60,20 +61,16 @@ def write_documents(path: Path, documents: Iterable[Document]) -> int:
     written = 0
     with atomic_write(path) as stream, pyarrow.parquet.ParquetWriter(stream, schema) as writer:
         for batch in in_batches(documents, ROWS_AT_ONCE):
-            writer.write_table(pyarrow.Table.from_pylist([vars(d) for d in batch], schema=schema))
+            rows = [{k: sound(v) if isinstance(v, str) else v for k, v in vars(d).items()} for d in batch]
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
             written += len(batch)
     return written
 
 
 def read_documents(path: Path) -> Iterator[Document]:
     """The documents of a corpus file; `FormatError` when it is not one."""
-    known = {f.name for f in dataclasses.fields(Document)}
-    for row in parquet_rows(path):
-        if not known <= row.keys():
-            raise FormatError(
-                f"{path} is no corpus of this package: it has no column {min(known - row.keys())!r}"
-            )
-        yield Document(**{name: row[name] for name in known})
+    for row in parquet_rows(path, needed=[f.name for f in dataclasses.fields(Document)]):
+        yield Document(**row)
 
 
 def read_text(path: str | Path) -> Iterator[Document]:
@@ -106,12 +103,14 @@ def read_text(path: str | Path) -> Iterator[Document]:
 
 def read_file(path: Path, name: str) -> Iterator[Document]:
     """The documents of one file, called `name` in their ids; texts without a word are passed over."""
+    name, source = sound(name), sound(str(path))
     if path.suffix.lower() in PLAIN_SUFFIXES:
         text = decode_text(path.read_bytes(), path)
         if text.strip():
-            yield Document(text, id=name, group=name, source=str(path))
+            yield Document(text, id=name, group=name, source=source)
         return
-    rows = parquet_rows(path) if path.suffix.lower() == ".parquet" else jsonl_rows(path)
+    parquet = path.suffix.lower() == ".parquet"
+    rows = parquet_rows(path, needed=["text"], taken=["id", "group"]) if parquet else jsonl_rows(path)
     for number, row in enumerate(rows, 1):
         words = row.get("text")
         if not isinstance(words, str):
@@ -120,8 +119,10 @@ def read_file(path: Path, name: str) -> Iterator[Document]:
                 f"row {number} of {path} has no field 'text' with a string; its fields: {fields}"
             )
         if words.strip():
-            own = f"{name}:{row.get('id') or number}"
-            yield Document(words, id=own, group=str(row.get("group") or own), source=f"{path}:{number}")
+            own, group = row.get("id"), row.get("group")
+            own = sound(f"{name}:{number if own is None else own}")
+            group = own if group is None else sound(str(group))
+            yield Document(sound(words), id=own, group=group, source=f"{source}:{number}")
 
 
 def cut_text(document: Document, characters: int = 4_000) -> list[Document]:
@@ -129,16 +130,21 @@ def cut_text(document: Document, characters: int = 4_000) -> list[Document]:
 
     Each stands alone, so that some can be held out; a text without empty lines stays whole.
     """
-    pieces = [""]
-    for part in re.split(r"(?<=\n)\s*\n(?=\S)", document.text):
-        if len(pieces[-1]) >= characters:
-            pieces.append("")
-        pieces[-1] += part + "\n"
-    names = [f"{document.id}#{number}" for number in range(1, len(pieces) + 1)]
+    pieces: list[list[str]] = [[]]
+    for part in re.split(r"\n\s*\n", document.text.strip()):
+        if sum(map(len, pieces[-1])) >= characters:
+            pieces.append([])
+        pieces[-1].append(part)
     return [
-        dataclasses.replace(document, text=text, id=name, group=name)
-        for name, text in zip(names, pieces, strict=True)
+        dataclasses.replace(document, text="\n\n".join(parts) + "\n", id=name, group=name)
+        for number, parts in enumerate(pieces, 1)
+        for name in [f"{document.id}#{number}"]
     ]
+
+
+def sound(text: str) -> str:
+    """Text that UTF-8 can hold: halves of surrogate pairs are joined, or become U+FFFD."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def decode_text(data: bytes, path: Path) -> str:
@@ -162,27 +168,34 @@ def jsonl_rows(path: Path) -> Iterator[Json]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise FormatError(f"line {number} of {path} is not JSON: {error}") from None
             if not isinstance(row, dict):
                 raise FormatError(f"line {number} of {path} is not a JSON object with a field 'text'")
             yield row
 
 
-def parquet_rows(path: Path) -> Iterator[Json]:
-    """The rows of a Parquet file, a few at a time."""
+def parquet_rows(path: Path, needed: list[str], taken: Iterable[str] = ()) -> Iterator[Json]:
+    """The rows of a Parquet file, a few at a time: its columns `needed`, and `taken` if it has them."""
     import pyarrow
     import pyarrow.parquet
 
     if not path.exists():
         raise InputError(f"there is no file {path}; check the path")
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS_AT_ONCE):
+        with path.open("rb") as stream, pyarrow.parquet.ParquetFile(stream) as file:
+            names = file.schema_arrow.names
+            for name in needed:
+                if name not in names:
+                    raise FormatError(f"{path} has no column {name!r}; it has {', '.join(names) or 'none'}")
+            columns = [*needed, *(name for name in taken if name in names)]
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
                 rows: list[Json] = batch.to_pylist()
                 yield from rows
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (pyarrow.ArrowException, ValueError, OverflowError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the system's, and no fault of the file
+        reason = str(error).split("\n")[0]
         raise FormatError(f"{path} is damaged or not a Parquet file ({reason}); make it anew") from None
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from gpt2.corpus.documents import Document
+from gpt2.corpus.documents import Document, sound
 from gpt2.corpus.pages import decode_html
 from gpt2.errors import ConfigError, need
 
@@ -31,7 +31,7 @@ def extract(html: bytes | str, url: str | None = None, method: Method = "default
     """
     if method not in ("default", "fast"):
         raise ConfigError(f"there is no extraction method {method!r}; choose default or fast")
-    source = decode_html(html) if isinstance(html, bytes) else html
+    source = decode_html(html) if isinstance(html, bytes) else sound(html)
     if not source.strip():
         return None
     title, text = (by_trafilatura if method == "default" else by_resiliparse)(source, url)

@@ -1,9 +1,9 @@
 """Links to pages: a polite, safe and restartable fetcher (paper 2.1).
 
-Polite: robots.txt is obeyed, each host is asked one thing at a time with a pause between, and the user agent
-says who asks. Safe: only HTTP(S), limits on size and time, and no address inside somebody's network: what a
-name resolves to is checked by the very resolver whose answer is connected to, so neither a rebinding name
-nor a redirect gets past it. One private address and port may be allowed by name.
+Polite: robots.txt is obeyed, that of each host a redirect leads to as well, each host is asked one thing at a
+time with a pause between, and the user agent says who asks. Safe: only HTTP(S), limits on size and time, and
+no address inside somebody's network: an address is judged where the socket to it is made, so that no name,
+number or redirect gets past. One private address and port may be allowed by name.
 
     FOLDER/pages.warc.gz     what came, one record a page
     FOLDER/fetched.jsonl     one line a link done: how it ended, where its record ends, the links on the page
@@ -15,6 +15,7 @@ is fetched: a kill costs what was in flight. Rejected: a database for the queue,
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import ipaddress
 import json
 import socket
@@ -26,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gpt2.console import QUIET, Console
-from gpt2.corpus.links import canonical
+from gpt2.corpus.documents import sound
+from gpt2.corpus.links import canonical, url_type
 from gpt2.corpus.pages import Page, WarcWriter
 from gpt2.errors import ConfigError, FetchError, need
 from gpt2.workspace import Json, atomic_write
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from protego import Protego
 
 WARC, LOG = "pages.warc.gz", "fetched.jsonl"
+PRIVATE = "not an address of the public internet"
+LONGEST_PAUSE = 60.0
+"""A host whose robots.txt asks for more seconds between two pages is left alone."""
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,9 @@ class FetchConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.delay < float("inf") or not 0 < self.timeout < float("inf"):
-            raise ConfigError(f"delay {self.delay} and timeout {self.timeout} must be seconds, 0 or more")
+            raise ConfigError(
+                f"delay {self.delay} and timeout {self.timeout} are seconds: at least 0, and above 0"
+            )
         if min(self.workers, self.max_bytes) < 1 or min(self.retries, self.redirects) < 0:
             raise ConfigError("workers and max_bytes must be at least 1, retries and redirects at least 0")
 
@@ -94,11 +102,13 @@ def fetch(
     """Fetch links into `folder`, going on where an interrupted call stopped; one `Fetched` a link.
 
     With `follow`, the links it finds on a page are fetched too when they are on the host (and port) of one
-    of the first links: a site's own links. Raises `FetchError` when not one page could be had.
+    of the first links: a site's own links. Raises `FetchError` when not one page could be had; the next call
+    then asks for all of them again.
     """
     fetcher = Fetcher(folder, config, follow)
     done = asyncio.run(fetcher.run(links, console))
     if done and all(f.cause for f in done):
+        (folder / LOG).unlink()
         raise FetchError(
             f"none of {len(done):,} pages could be fetched; the first: {done[0].url}: {done[0].cause}"
         )
@@ -106,14 +116,58 @@ def fetch(
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the public internet."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
-    return ip.is_global and not ip.is_multicast and (mapped is None or mapped.is_global)
+    """Whether an IP address, as text, belongs to the public internet."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        inside = ip.ipv4_mapped or ip.sixtofour
+        return is_public(str(inside)) if inside else ip in GLOBAL_UNICAST and ip.is_global
+    return ip.is_global and not ip.is_multicast
+
+
+class Refused(OSError):
+    """An address that may not be asked."""
+
+
+def public_sockets(allow: frozenset[str]) -> Callable[[Any], socket.socket]:
+    """What makes the sockets for connections: the last word on whether an address may be asked."""
+
+    def make(info: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:
+        family, kind, protocol, _, (host, port, *_) = info
+        if not is_public(host) and (f"[{host}]:{port}" if ":" in host else f"{host}:{port}") not in allow:
+            raise Refused(PRIVATE)
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response, with what its WARC record needs besides."""
+
+    page: Page
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    reason: str = ""
+    target: str | None = None
+    """Where it redirects to."""
+
+
+class Host:
+    """What politeness needs to know of one host: whose turn it is, when it may be asked again, its rules."""
+
+    def __init__(self, pause: float) -> None:
+        self.pause = pause
+        self.turn = asyncio.Lock()
+        self.next_time = 0.0
+        self.rules: asyncio.Task[Protego | str] | None = None
 
 
 class Fetcher:
-    """One crawl: its queue, its files, and what it knows of each host."""
+    """One crawl: its queues, its files, and what it knows of each host."""
+
+    session: ClientSession
 
     def __init__(self, folder: Path, config: FetchConfig, follow: Follow | None) -> None:
         self.folder, self.config, self.follow = folder, config, follow
@@ -131,39 +185,44 @@ class Fetcher:
         self.recover()
         self.end = max((f.end for f in self.done.values()), default=0)
         self.writer = WarcWriter(self.folder / WARC, keep=self.end)
-        connector = aiohttp.TCPConnector(resolver=resolver(self.config.allow), limit=self.config.workers)
-        session: ClientSession = aiohttp.ClientSession(
-            connector=connector,
-            headers={"User-Agent": self.config.user_agent},
-            timeout=aiohttp.ClientTimeout(total=self.config.timeout),
-            cookie_jar=aiohttp.DummyCookieJar(),
+        connector = aiohttp.TCPConnector(
+            limit=self.config.workers, socket_factory=public_sockets(self.config.allow)
         )
         with (
             console.progress("fetching", len(first), "pages") as self.bar,
-            (self.folder / LOG).open("a") as self.log,
+            (self.folder / LOG).open("a", encoding="utf-8") as self.log,
         ):
             try:
-                async with session:
+                async with aiohttp.ClientSession(
+                    connector=connector,
+                    headers={"User-Agent": self.config.user_agent},
+                    timeout=aiohttp.ClientTimeout(total=self.config.timeout),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                ) as self.session:
                     for link in [*first, *(x for f in self.done.values() for x in f.links)]:
                         self.add(link)
-                    await self.serve_hosts(session)
+                    await self.serve_hosts()
             finally:
                 self.writer.close()
         return list(self.done.values())
 
     def recover(self) -> None:
-        """Read what an interrupted run had done, as far as its records are whole."""
+        """Read what an interrupted run had done, as far as its lines and records are whole."""
         path, warc = self.folder / LOG, self.folder / WARC
         self.folder.mkdir(parents=True, exist_ok=True)
         size = warc.stat().st_size if warc.exists() else 0
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
         kept = []
         for line in lines:
-            row: Json = json.loads(line)
-            if row["end"] <= size:
-                self.done[row["url"]] = Fetched(row["url"], row["cause"], row["end"], tuple(row["links"]))
-                kept.append(line + "\n")
-        with atomic_write(path, "w") as stream:
+            try:
+                row: Json = json.loads(line)
+                outcome = Fetched(row["url"], row["cause"], row["end"], tuple(row["links"]))
+            except (ValueError, LookupError, TypeError):
+                break
+            if outcome.end <= size:
+                self.done[outcome.url] = outcome
+                kept.append(line + b"\n")
+        with atomic_write(path) as stream:
             stream.writelines(kept)
 
     def add(self, link: str) -> None:
@@ -178,31 +237,28 @@ class Fetcher:
             self.waiting.setdefault(host, deque()).append(link)
         self.bar.total = len(self.seen)
 
-    async def serve_hosts(self, session: ClientSession) -> None:
+    async def serve_hosts(self) -> None:
         """Ask up to `workers` hosts at a time, each for one page at a time."""
         free = asyncio.Semaphore(self.config.workers)
 
-        async def serve(name: str) -> None:
+        async def serve(queue: deque[str]) -> None:
             async with free:
-                host = self.hosts.setdefault(name, Host(self.config))
-                while self.waiting[name]:
-                    link = self.waiting[name].popleft()
-                    self.finish(*await host.page(session, link))
+                while queue:
+                    link = queue.popleft()
+                    self.finish(link, await self.insist(link))
 
-        while self.waiting:
-            names = [name for name, queue in self.waiting.items() if queue]
-            if not names:
-                break
-            await asyncio.gather(*(serve(name) for name in names))
+        while queues := [queue for queue in self.waiting.values() if queue]:
+            await asyncio.gather(*map(serve, queues))
 
     def finish(self, link: str, answer: Answer | str) -> None:
         """Write how a link ended; follow what is on its page."""
         if isinstance(answer, str):
             outcome = Fetched(link, answer, self.end)
         else:
-            found = tuple(sorted(set(self.follow(answer.page)))) if self.follow else ()
-            self.end = self.writer.write(answer.page, answer.headers, answer.reason)
-            outcome = Fetched(link, answer.page.refusal, self.end, found)
+            page, cause = answer.page, answer.page.refusal
+            found = tuple(sorted(set(self.follow(page)))) if self.follow and not cause else ()
+            self.end = self.writer.write(dataclasses.replace(page, url=link), answer.headers, answer.reason)
+            outcome = Fetched(link, cause, self.end, found)
         self.log.write(json.dumps(vars(outcome)) + "\n")
         self.log.flush()
         self.done[link] = outcome
@@ -210,87 +266,88 @@ class Fetcher:
             self.add(found_link)
         self.bar.advance(1, urlsplit(link).path.rpartition("/")[2])
 
-
-@dataclass(frozen=True)
-class Answer:
-    """A page with what its WARC record needs besides."""
-
-    page: Page
-    headers: list[tuple[str, str]]
-    reason: str
-
-
-class Host:
-    """What politeness needs to know of one host: its rules, and when it was last asked."""
-
-    def __init__(self, config: FetchConfig) -> None:
-        self.config = config
-        self.robots: Protego | str | None = None
-        self.next_time = 0.0
-
-    async def page(self, session: ClientSession, link: str) -> tuple[str, Answer | str]:
-        """The answer for a link, or why there is none."""
-        if self.robots is None:
-            self.robots = await self.read_robots(session, link)
-        if isinstance(self.robots, str):
-            return link, self.robots
-        if not self.robots.can_fetch(link, self.config.user_agent):
-            return link, "refused by robots.txt"
-        answer: Answer | str = ""
-        for attempt in range(self.config.retries + 1):
-            await self.wait(attempt)
-            answer = await self.ask(session, link)
-            if not isinstance(answer, str) and answer.page.status not in (429, 500, 502, 503, 504):
+    async def insist(self, link: str, obey: bool = True) -> Answer | str:
+        """Visit a link, and again after a failure that may pass, each time after a longer while."""
+        answer = await self.visit(link, obey)
+        for attempt in range(self.config.retries):
+            if isinstance(answer, str):
+                passing = answer.startswith("no answer")
+            else:
+                passing = answer.page.status in (429, 500, 502, 503, 504)
+            if not passing:
                 break
-            if isinstance(answer, str) and not answer.startswith("no answer"):
-                break
-        return link, answer
+            await asyncio.sleep(2**attempt * min(self.config.delay, 5.0))
+            answer = await self.visit(link, obey)
+        return answer
 
-    async def wait(self, attempt: int) -> None:
-        """Keep the pause this host is due; longer after each failure."""
-        delay = self.config.delay
-        if self.robots is not None and not isinstance(self.robots, str):
-            delay = max(delay, self.robots.crawl_delay(self.config.user_agent) or 0)
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(0.0, self.next_time - loop.time()) + (2**attempt - 1) * min(delay, 5.0))
-        self.next_time = loop.time() + delay
+    async def visit(self, link: str, obey: bool) -> Answer | str:
+        """One try for a link, through its redirects, or why there is no answer.
 
-    async def ask(self, session: ClientSession, link: str) -> Answer | str:
-        """One request, with its redirects."""
+        With `obey`, each address is asked only as the rules of its own host allow.
+        """
+        address = link
+        for _ in range(self.config.redirects + 1):
+            host = self.hosts.setdefault(urlsplit(address).netloc, Host(self.config.delay))
+            if obey and (refusal := await self.refusal(host, address)):
+                return refusal
+            answer = await self.ask(host, address)
+            if isinstance(answer, str) or answer.target is None:
+                return answer
+            address = answer.target
+        return f"more than {self.config.redirects} redirects"
+
+    async def refusal(self, host: Host, address: str) -> str | None:
+        """Why the host does not want an address to be asked, or None."""
+        if host.rules is None:
+            host.rules = asyncio.create_task(self.read_robots(host, address))
+        rules = await host.rules
+        if isinstance(rules, str):
+            return rules
+        if host.pause > max(LONGEST_PAUSE, self.config.delay):
+            return f"robots.txt asks for pauses of more than {LONGEST_PAUSE:g} s"
+        return None if rules.can_fetch(address, self.config.user_agent) else "refused by robots.txt"
+
+    async def read_robots(self, host: Host, address: str) -> Protego | str:
+        """The host's rules; none when it has no robots.txt, a refusal when it cannot be asked (RFC 9309)."""
+        protego, parts = need("protego", "corpus").Protego, urlsplit(address)
+        robots = f"{parts.scheme}://{parts.netloc}/robots.txt"
+        answer = await self.insist(robots, obey=False)
+        if isinstance(answer, str):
+            return answer if answer == PRIVATE else f"robots.txt: {answer}"
+        status, body = answer.page.status, answer.page.body
+        if status >= 500 or status == 429:
+            return f"robots.txt: status {status}"
+        rules: Protego = protego.parse(body.decode("utf-8", "replace") if status < 300 else "")
+        host.pause = max(host.pause, rules.crawl_delay(self.config.user_agent) or 0)
+        return rules
+
+    async def ask(self, host: Host, address: str) -> Answer | str:
+        """One request, in the host's turn and after its pause."""
         import aiohttp
 
-        address = link
-        try:
-            for _ in range(self.config.redirects + 1):
-                if problem := self.forbidden(address):
-                    return problem
-                async with session.get(address, allow_redirects=False) as response:
-                    target = canonical(response.headers.get("Location", ""), address)
-                    if response.status not in (301, 302, 303, 307, 308) or target is None:
-                        return await self.read(response, link)
-                    address = target
-            return f"more than {self.config.redirects} redirects"
-        except Refused as error:
-            return str(error)
-        except TimeoutError:
-            return f"no answer within {self.config.timeout:g} s"
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return refused_in(error) or f"no answer: {type(error).__name__}"
+        loop = asyncio.get_running_loop()
+        async with host.turn:
+            await asyncio.sleep(max(0.0, host.next_time - loop.time()))
+            try:
+                url = url_type()(address, encoded=True)
+                async with self.session.get(url, allow_redirects=False) as response:
+                    return await self.read(response, address)
+            except TimeoutError:
+                return f"no answer within {self.config.timeout:g} s"
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                refused = isinstance(getattr(error, "os_error", error), Refused)
+                return PRIVATE if refused else f"no answer: {type(error).__name__}"
+            finally:
+                host.next_time = loop.time() + host.pause
 
-    def forbidden(self, address: str) -> str | None:
-        """Why a literal address may not be asked, which no resolver ever sees."""
-        parts = urlsplit(address)
-        try:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            public = is_public(parts.hostname or "")
-        except ValueError:
-            return None  # a name: the resolver will judge
-        if public or f"{parts.hostname}:{port}" in self.config.allow:
-            return None
-        return f"{parts.hostname} is not an address of the public internet"
-
-    async def read(self, response: ClientResponse, link: str) -> Answer | str:
-        """The body, up to the limit."""
+    async def read(self, response: ClientResponse, address: str) -> Answer | str:
+        """The response with its body, up to the limit, or where it redirects to."""
+        location = response.headers.get("Location")
+        if location and response.status in (301, 302, 303, 307, 308):
+            target = canonical(location, address)
+            return (
+                Answer(Page(address, b""), target=target) if target else "redirect to no address of the web"
+            )
         parts: list[bytes] = []
         size = 0
         async for part in response.content.iter_chunked(1 << 16):
@@ -298,52 +355,8 @@ class Host:
             if size > self.config.max_bytes:
                 return f"longer than {self.config.max_bytes:,} bytes"
             parts.append(part)
-        kept = ("content-encoding", "transfer-encoding", "content-length")
-        headers = [(k, v) for k, v in response.headers.items() if k.lower() not in kept]
+        undone = ("content-encoding", "transfer-encoding", "content-length")
+        headers = [(k, sound(v)) for k, v in response.headers.items() if k.lower() not in undone]
         media = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        page = Page(link, b"".join(parts), response.status, media, response.charset)
-        return Answer(page, [*headers, ("Content-Length", str(size))], response.reason or "")
-
-    async def read_robots(self, session: ClientSession, link: str) -> Protego | str:
-        """The host's rules; none when it has no robots.txt, a refusal when it cannot be asked (RFC 9309)."""
-        protego = need("protego", "corpus").Protego
-        parts = urlsplit(link)
-        await self.wait(0)
-        answer = await self.ask(session, f"{parts.scheme}://{parts.netloc}/robots.txt")
-        if isinstance(answer, str):
-            return answer if "public internet" in answer else f"robots.txt: {answer}"
-        if answer.page.status >= 500:
-            return f"robots.txt: status {answer.page.status}"
-        rules: Protego = protego.parse(
-            answer.page.body.decode("utf-8", "replace") if answer.page.status < 300 else ""
-        )
-        return rules
-
-
-class Refused(Exception):
-    """A name resolved to an address that may not be fetched."""
-
-
-def refused_in(error: BaseException) -> str | None:
-    """The refusal that a connection error was raised for."""
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, Refused):
-            return str(link)
-        link = link.__cause__ or link.__context__
-    return None
-
-
-def resolver(allow: frozenset[str]) -> Any:
-    """An aiohttp resolver that answers with addresses of the public internet alone."""
-    import aiohttp
-
-    class PublicResolver(aiohttp.ThreadedResolver):
-        async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> Any:
-            found = await super().resolve(host, port, family)
-            able = [x for x in found if is_public(x["host"]) or f"{x['host']}:{port}" in allow]
-            if not able:
-                raise Refused(f"{host} does not resolve to an address of the public internet")
-            return able
-
-    return PublicResolver()
+        page = Page(address, b"".join(parts), response.status, sound(media), response.charset)
+        return Answer(page, [*headers, ("Content-Length", str(size))], sound(response.reason or ""))

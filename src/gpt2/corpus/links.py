@@ -3,9 +3,11 @@
 WebText is "all outbound links from Reddit ... which received at least 3 karma": a page is wanted because
 enough people vouched for it. Here a link has votes from wherever there are any: the score beside it in a
 list, or, within one site, the number of distinct other pages that link to it. Addresses are compared in one
-canonical form (no fragment, host in lower case, no default port, no tracking parameters), so that a page is
-one page however it was spelled. Rejected: counting links instead of pages that link, by which one page with
-a long menu would outvote all others.
+canonical form, so that a page is one page however it was spelled; it is the form that the fetcher asks for,
+and only what no server looks at is taken out (fragment, default port, name and password, tracking parameters
+by name). Rejected: courlan's form, which drops parameters without a value or whose name begins like a
+tracker's, and so gives the address of another page; and counting links instead of pages that link, by which
+one page with a long menu would outvote all others.
 
     python -c "from gpt2.corpus.links import canonical; print(canonical('HTTP://Example.com:80/a/#part'))"
 """
@@ -13,17 +15,28 @@ a long menu would outvote all others.
 from __future__ import annotations
 
 import csv
+import functools
+import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 from gpt2.corpus.documents import decode_text
 from gpt2.errors import FormatError, InputError, TooLittleData, need
 
+if TYPE_CHECKING:
+    from yarl import URL
+
 MINIMUM_VOTES = 3
 """The paper's "at least 3 karma"."""
+LONGEST_ADDRESS = 8_000
+"""Servers refuse longer ones."""
+HOST = re.compile(r"[a-z0-9_-][a-z0-9._-]*|[0-9a-f:]*:[0-9a-f:.]*")
+TRACKER = re.compile(r"(utm_\w+|gclid|dclid|fbclid|msclkid|yclid|igshid|mc_cid|mc_eid|_ga|_gl)(=|$)", re.I)
 
 
 @dataclass(frozen=True)
@@ -38,15 +51,23 @@ class Link:
 
 def canonical(url: str, base: str = "") -> str | None:
     """The one form of an address (relative to `base`) that equal addresses share; None unless HTTP(S)."""
-    courlan = need("courlan", "corpus")
     try:
-        parts = urlsplit(urljoin(base, url.strip()))
-        if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+        url.encode()  # refuses halves of surrogate pairs
+        address = url_type()(urljoin(base, url.strip()))
+        if address.scheme not in ("http", "https") or not HOST.fullmatch(address.raw_host or ""):
             return None
-        normal: str = courlan.normalize_url(parts._replace(fragment="", path=parts.path or "/"))
+        query = [part for part in address.raw_query_string.split("&") if not TRACKER.match(part)]
+        plain = f"{address.origin()}{address.raw_path}" + ("?" + "&".join(query) if any(query) else "")
     except ValueError:
         return None
-    return normal
+    return plain if len(plain) <= LONGEST_ADDRESS else None
+
+
+@functools.cache
+def url_type() -> type[URL]:
+    """yarl's URL, by which aiohttp makes its requests."""
+    url: type[URL] = need("yarl", "corpus").URL
+    return url
 
 
 def read_links(path: Path) -> list[Link]:
@@ -72,32 +93,39 @@ def read_links(path: Path) -> list[Link]:
 
 def rows_of(text: str, path: Path) -> Iterator[tuple[str, int | None]]:
     """Address and votes of each row of a list, CSV or JSON lines."""
-    lines = text.splitlines()
-    first = next((line.strip() for line in lines if line.strip()), "")
+    text = text.lstrip()
+    first = text.partition("\n")[0].strip()
+    lines = io.StringIO(text, newline="")  # str.splitlines would cut a value at U+2028
     if first.startswith("{"):
         for number, line in enumerate(lines, 1):
             if line.strip():
                 try:
                     row = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise FormatError(f"line {number} of {path} is not JSON: {error}") from None
                 if isinstance(row, dict):
                     yield str(row.get("url") or ""), votes_of(row)
-    elif "url" in next(csv.reader([first]), []):
-        for row in csv.DictReader(text.splitlines(keepends=True)):
-            yield row.get("url") or "", votes_of(row)
+    elif "url" in [name.strip('" ') for name in first.split(",")]:
+        table = csv.DictReader(lines)
+        try:
+            for row in table:
+                yield row.get("url") or "", votes_of(row)
+        except csv.Error as error:
+            raise FormatError(f"line {table.line_num} of {path} is not CSV: {error}") from None
     else:
         for line in lines:
             yield line, None
 
 
 def votes_of(row: Mapping[str, object]) -> int | None:
-    """The votes in a row of a table, where it has any that are a number."""
+    """The votes in a row of a table: 0 when they are no number, None when the row has no such field."""
     for name in ("votes", "score"):
-        try:
-            return int(float(str(row[name])))
-        except (KeyError, ValueError, OverflowError):
-            continue
+        if name in row:
+            try:
+                votes = float(str(row[name]))
+            except ValueError:
+                return 0
+            return int(votes) if abs(votes) < 1e15 else 0
     return None
 
 

@@ -17,6 +17,7 @@ import dataclasses
 import json
 import os
 import platform
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from gpt2.corpus.documents import Document, cut_text, read_text, write_documents
 from gpt2.corpus.extract import Method, extract
 from gpt2.corpus.fetch import LOG, WARC, FetchConfig, Fetched, fetch
 from gpt2.corpus.links import MINIMUM_VOTES, count_votes, read_links, voted
-from gpt2.corpus.pages import Page, outgoing_links, read_pages
+from gpt2.corpus.pages import LONGEST_BODY, Page, outgoing_links, read_pages
 from gpt2.errors import ConfigError, FetchError, InputError, TooLittleData, need
 from gpt2.workspace import Json, Workspace, atomic_write, digest, read_json, write_json
 
@@ -50,7 +51,7 @@ class BuildConfig:
     minimum_votes: int = MINIMUM_VOTES
     """Votes that a link needs."""
     similarity: float = SIMILARITY
-    """Share of common word 5-grams from which two documents are one."""
+    """Share of common word 5-grams from which two documents are one; below 0.8 not all such are found."""
     method: Method = "default"
     """How the main text of a page is taken: default or fast."""
     fetch: FetchConfig = field(default_factory=FetchConfig)
@@ -122,7 +123,9 @@ def build(config: BuildConfig, out: str | Path, console: Console = QUIET) -> Bui
     key: Json = {"source": config, "input": input_digest(config)}
     with Workspace(Path(out)) as work:
         if config.kind in ("site", "links"):
-            fetched = work.run("pages", key, lambda folder: fetch_pages(config, folder, console))
+            asked = {"votes": config.minimum_votes, "fetch": config.fetch} if config.links else {}
+            asked |= {"kind": config.kind, "links": config.links, "input": key["input"]}
+            fetched = work.run("pages", asked, lambda folder: fetch_pages(config, folder, console))
             key = {**key, "pages": digest(fetched)}
         result = work.run(
             "documents", key, lambda folder: make_documents(config, work.folder / "pages", folder, console)
@@ -162,11 +165,11 @@ def fetch_site(folder: Path, console: Console) -> list[Fetched]:
     try:
         return crawl_site(folder, port, console)
     except FetchError:
+        for name in (LOG, WARC, note.name):
+            (folder / name).unlink(missing_ok=True)
         if not port:
             raise
-    for name in (LOG, WARC):  # the port is taken by another program now: addresses change, so begin anew
-        (folder / name).unlink(missing_ok=True)
-    return crawl_site(folder, 0, console)
+    return crawl_site(folder, 0, console)  # the port was taken by another program, and so all addresses change
 
 
 def crawl_site(folder: Path, port: int, console: Console) -> list[Fetched]:
@@ -174,7 +177,7 @@ def crawl_site(folder: Path, port: int, console: Console) -> list[Fetched]:
     with documentation.serve(port) as site:
         write_json(folder / "site.json", {"port": int(site.address.rpartition(":")[2])})
         config = FetchConfig(
-            delay=0.0, allow=frozenset({site.address}), timeout=60.0, retries=0, max_bytes=50_000_000
+            delay=0.0, allow=frozenset({site.address}), timeout=120.0, retries=0, max_bytes=LONGEST_BODY
         )
         return fetch([site.start], folder, config, outgoing_links, console)
 
@@ -212,20 +215,19 @@ def make_documents(config: BuildConfig, pages: Path, folder: Path, console: Cons
 def site_documents(config: BuildConfig, pages: Path, funnel: Funnel, console: Console) -> list[Document]:
     """The embedded site's pages that enough other pages link to, cut into documents."""
     outcomes = read_outcomes(pages)
-    origin = (
-        f"http://{documentation.Site('127.0.0.1:' + str(read_json(pages / 'site.json')['port'])).address}/"
-    )
-    indexes = [origin + name for name in documentation.INDEXES]
+    indexes = documentation.Site(f"127.0.0.1:{read_json(pages / 'site.json')['port']}").indexes
     got = [f for f in outcomes if f.cause is None]
+    able = [f.url for f in got if f.url not in indexes]
     votes = count_votes({f.url: f.links for f in got}, indexes)
-    chosen = {f.url for f in got if votes.get(f.url, 0) >= config.minimum_votes and f.url not in indexes}
+    chosen = {url for url in able if votes.get(url, 0) >= config.minimum_votes}
     funnel.passed("links", len(outcomes), "addresses", "distinct, found by following links from the index")
     funnel.passed("pages", len(got), "pages", "fetched into WARC")
     for f in outcomes:
         if f.cause:
             funnel.dropped("fetch", f.cause)
     few = f"fewer than {config.minimum_votes} other pages link to it"
-    funnel.dropped("votes", few, len(got) - len(chosen))
+    funnel.dropped("votes", few, len(able) - len(chosen))
+    funnel.dropped("votes", "index page, which only lists others", len(got) - len(able))
     rule = f"{config.minimum_votes} or more distinct other pages link to it; index pages cast no vote"
     funnel.passed("voted pages", len(chosen), "pages", rule)
     documents: list[Document] = []
@@ -275,32 +277,43 @@ def page_documents(config: BuildConfig, pages: Path, funnel: Funnel, console: Co
     funnel.passed("responses", responses, "records")
     funnel.passed("pages", len(able), "pages", "HTML that came with status 2xx")
     documents = []
-    with console.progress("extracting", len(able), "pages") as bar:
-        for page, found in zip(able.values(), extract_all(list(able.values()), config.method), strict=True):
-            bar.advance()
-            if found is None:
-                funnel.dropped("extraction", "no text")
-            else:
-                vote = votes.get(page.url)
-                documents.append(
-                    dataclasses.replace(found, id=page.url, group=page.url, votes=vote, source=page.source)
-                )
+    for page, found in zip(able.values(), extract_all([*able.values()], config.method, console), strict=True):
+        if found is None:
+            funnel.dropped("extraction", "no text")
+        else:
+            vote = votes.get(page.url)
+            documents.append(
+                dataclasses.replace(found, id=page.url, group=page.url, votes=vote, source=page.source)
+            )
     funnel.passed("texts", len(documents), "texts", f"main text by the {config.method} extractor")
     return documents
 
 
-def extract_all(pages: list[Page], method: Method) -> Iterator[Document | None]:
-    """The documents of many pages, in processes beside this one when there are many."""
-    if len(pages) < 64:
-        for page in pages:
-            yield extract(page.text, page.url, method)
-        return
+def extract_all(pages: list[Page], method: Method, console: Console = QUIET) -> list[Document | None]:
+    """The documents of pages, made in processes beside this one when there are many."""
+    documents: list[Document | None] = []
+    with console.progress("extracting", len(pages), "pages") as bar, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "unclosed file", ResourceWarning)  # pipes that Daft leaves open
+        for document in (extracted if len(pages) < 64 else extracted_beside)(pages, method):
+            documents.append(document)
+            bar.advance()
+    return documents
+
+
+def extracted(pages: list[Page], method: Method) -> Iterator[Document | None]:
+    """The documents of pages, one after another."""
+    for page in pages:
+        yield extract(page.text, page.url, method)
+
+
+def extracted_beside(pages: list[Page], method: Method) -> Iterator[Document | None]:
+    """The same by Daft's worker processes."""
     daft: Any = need("daft", "corpus")
     text = daft.DataType.string()
     fields = daft.DataType.struct({"text": text, "title": text, "language": text})
 
     class Extractor:
-        """`extract` in Daft's worker processes."""
+        """`extract` in a worker."""
 
         @daft.method(return_dtype=fields)  # type: ignore[untyped-decorator]
         def extract(self, html: str, url: str) -> Json | None:
@@ -308,9 +321,8 @@ def extract_all(pages: list[Page], method: Method) -> Iterator[Document | None]:
             return {"text": found.text, "title": found.title, "language": found.language} if found else None
 
     worker = daft.cls(Extractor, use_process=True, max_concurrency=os.cpu_count() or 1)()
-    frame = daft.from_pydict({"html": [p.text for p in pages], "url": [p.url for p in pages]}).into_batches(
-        32
-    )
+    columns = {"html": [page.text for page in pages], "url": [page.url for page in pages]}
+    frame = daft.from_pydict(columns).into_batches(32)
     rows = frame.select(worker.extract(frame["html"], frame["url"]).alias("document")).iter_rows()
     for row, page in zip(rows, pages, strict=True):
         yield Document(url=page.url, **row["document"]) if row["document"] else None
@@ -324,10 +336,12 @@ def cleaned(documents: list[Document], funnel: Funnel, frames: bool) -> list[Doc
         text, taken = mend(document.text, shared)
         for rule, n in taken.items():
             funnel.dropped("cleaning", f"{rule} taken out", n)
-        reason = refuse(text) if frames else None
+        reason = None if text.strip() else "empty"
+        if frames:
+            reason = refuse(text)
         if reason:
             funnel.dropped("cleaning", reason)
-        elif text.strip():
+        else:
             kept.append(dataclasses.replace(document, text=text))
     funnel.passed("clean texts", len(kept), "texts", "after the named rules")
     return kept

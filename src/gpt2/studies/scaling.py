@@ -39,25 +39,19 @@ TRAIN_SAMPLE_SEED = 1
 Shape = tuple[int, int, int, float]
 """Layers, heads, channels and learning rate."""
 
-# With the vocabularies used here each shape has more than three times the parameters of the one before, as
-# each size of the paper's Table 2 has, or nearly so. Learning rates: best of a sweep (docs/log.md).
-SHAPES: list[Shape] = [
-    (1, 1, 24, 1.2e-2),
-    (2, 2, 64, 5e-3),
-    (4, 4, 128, 3e-3),
-    (6, 7, 224, 1.5e-3),
-    (8, 7, 448, 1e-3),
-    (12, 12, 768, 6e-4),
+# Minutes from which a ladder is used, its vocabulary, its shapes. Each shape has at least three times the
+# parameters of the one before, embeddings included. Learning rates of the first ladder: docs/log.md.
+LADDERS: list[tuple[float, int, list[Shape]]] = [
+    (0, 4096, [(1, 1, 24, 1.2e-2), (2, 2, 64, 5e-3), (4, 4, 128, 3e-3), (6, 7, 224, 1.5e-3)]),
+    (45, 4096, [(2, 2, 64, 5e-3), (4, 4, 128, 3e-3), (6, 7, 224, 1.5e-3), (8, 7, 448, 1e-3)]),
+    (360, 8192, [(4, 4, 128, 3e-3), (6, 8, 256, 1.5e-3), (8, 7, 448, 1e-3), (12, 12, 768, 6e-4)]),
 ]
-LADDER = 4
-# Minutes from which the ladder begins one shape higher, with the vocabulary used then.
-DIAL = [(0, 0, 4096), (45, 1, 8192), (360, 2, 16384)]
 
 
 def shapes_for(minutes: float) -> tuple[list[Shape], int]:
     """The four shapes, and the vocabulary's size, that so much time is good for."""
-    _, first, n_vocab = max(row for row in DIAL if minutes >= row[0])
-    return SHAPES[first : first + LADDER], n_vocab
+    _, n_vocab, shapes = max((row for row in LADDERS if minutes >= row[0]), key=lambda row: row[0])
+    return shapes, n_vocab
 
 
 def plan_ladder(

@@ -174,7 +174,7 @@ class Fetcher:
         self.done: dict[str, Fetched] = {}
         self.hosts: dict[str, Host] = {}
         self.waiting: dict[str, deque[str]] = {}
-        self.seen: set[str] = set()
+        self.seen: dict[str, None] = {}  # in the order in which they were found
         self.own_hosts: set[str] = set()
 
     async def run(self, links: Iterable[str], console: Console) -> list[Fetched]:
@@ -204,7 +204,7 @@ class Fetcher:
                     await self.serve_hosts()
             finally:
                 self.writer.close()
-        return list(self.done.values())
+        return [self.done[link] for link in self.seen]
 
     def recover(self) -> None:
         """Read what an interrupted run had done, as far as its lines and records are whole."""
@@ -230,7 +230,7 @@ class Fetcher:
         host = urlsplit(link).netloc
         if link in self.seen or (self.follow and host not in self.own_hosts):
             return
-        self.seen.add(link)
+        self.seen[link] = None
         if link in self.done:
             self.bar.skip(1)
         else:
@@ -359,4 +359,4 @@ class Fetcher:
         headers = [(k, sound(v)) for k, v in response.headers.items() if k.lower() not in undone]
         media = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         page = Page(address, b"".join(parts), response.status, sound(media), response.charset)
-        return Answer(page, [*headers, ("Content-Length", str(size))], sound(response.reason or ""))
+        return Answer(page, [*headers, ("Content-Length", str(size))], response.reason or "")

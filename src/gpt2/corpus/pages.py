@@ -261,7 +261,9 @@ class WarcWriter:
     def write(self, page: Page, headers: list[tuple[str, str]], reason: str) -> int:
         """Append one response and return where the file ends now."""
         head = need("warcio.statusandheaders", "corpus").StatusAndHeaders(
-            f"{page.status} {reason}".strip(), headers, protocol="HTTP/1.1"
+            f"{page.status} {reason}".encode("ascii", "replace").decode().strip(),
+            headers,
+            protocol="HTTP/1.1",
         )
         body = io.BytesIO(page.body)
         return self._append(

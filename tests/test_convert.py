@@ -198,6 +198,12 @@ def test_what_is_no_model_is_named(words: str, content: bytes, tmp_path: Path) -
     assert words in said and "known formats are workbench, openai" in said
 
 
+def test_a_part_of_a_model_is_answered_with_the_whole(models: dict[str, Path], tmp_path: Path) -> None:
+    for name, file in (("openai", "model.ckpt.index"), ("huggingface", "model.safetensors")):
+        said = refuse(models[name] / file, tmp_path / "out")
+        assert "it is a file of a model's folder, so give that folder" in said
+
+
 def test_folders_without_a_model_are_named(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     assert "no config.json or hparams.json in it, nor anything else" in refuse(

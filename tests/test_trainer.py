@@ -195,7 +195,7 @@ def test_a_damaged_checkpoint_is_one_sentence(config: TrainConfig) -> None:
     for words, tensors in (
         ("lacks tensor 'wte.weight/exp_avg'", {k: v for k, v in whole.items() if k != "wte.weight/exp_avg"}),
         ("has the unknown tensor 'x'", whole | {"x": torch.zeros(1)}),
-        ("'wpe.weight/exp_avg_sq' is F32 [3]", whole | {"wpe.weight/exp_avg_sq": torch.zeros(3)}),
+        ("'wpe.weight/exp_avg_sq' has the shape [3]", whole | {"wpe.weight/exp_avg_sq": torch.zeros(3)}),
     ):
         save_file(tensors, path)
         with pytest.raises(FormatError) as caught:

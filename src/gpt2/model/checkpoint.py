@@ -27,14 +27,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gpt2.errors import ConfigError, FormatError, InputError
-from gpt2.model.formats import finite, open_source, parameter_shapes
+from gpt2.model.formats import Shape, check_shapes, finite, open_source, parameter_shapes
 from gpt2.model.formats.safetensors_file import write_safetensors
 from gpt2.model.transformer import GPT2, GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.workspace import Json, atomic_folder, read_json, recover_folder, write_json
 
 FORMAT = "gpt2-workbench 1"
-NUMBERS = {"F32", "BF16", "F16"}
+NUMBERS = ("F32", "BF16", "F16")
 """What weights may be stored as, by safetensors' names."""
 
 
@@ -146,6 +146,17 @@ def opened(path: Path) -> Iterator[Any]:
         ) from None
 
 
+def check_tensors(file: Any, path: Path, shapes: Mapping[str, Shape]) -> None:
+    """`FormatError` unless an opened file has exactly these tensors, as floats; none of them is read."""
+    parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+    check_shapes(path, {name: tuple(part.get_shape()) for name, part in parts.items()}, shapes)
+    for name, part in parts.items():
+        if part.get_dtype() not in NUMBERS:
+            raise FormatError(
+                f"{path}: tensor {name!r} is {part.get_dtype()}, and weights are {', '.join(NUMBERS)}"
+            )
+
+
 @torch.no_grad()
 def fill(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Fill tensors from a safetensors file that must hold exactly these names, in these shapes.
@@ -153,20 +164,7 @@ def fill(tensors: Mapping[str, Tensor], path: Path) -> None:
     Everything is checked before anything is read; `FormatError` says what does not fit.
     """
     with opened(path) as file:
-        there = set(file.keys())
-        for problem, names in (
-            ("lacks", tensors.keys() - there),
-            ("has the unknown", there - tensors.keys()),
-        ):
-            if names:
-                raise FormatError(f"{path} {problem} tensor {min(names)!r} ({len(names)} in all)")
-        for name, tensor in tensors.items():
-            part = file.get_slice(name)
-            if part.get_dtype() not in NUMBERS or part.get_shape() != list(tensor.shape):
-                raise FormatError(
-                    f"{path}: tensor {name!r} is {part.get_dtype()} {part.get_shape()}, "
-                    f"but a network of this config.json has numbers of shape {list(tensor.shape)} there"
-                )
+        check_tensors(file, path, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
         for name, tensor in tensors.items():
             tensor.copy_(finite(file.get_tensor(name), name, path))
 

@@ -2,14 +2,13 @@
 
     workbench.py         ours: safetensors, OpenAI's parameter names, Linear orientation
     openai.py            OpenAI's checkpoint folder, without TensorFlow
-    tensor_bundle.py     the TensorFlow bundle in it: an index and raw numbers
     huggingface.py       Hugging Face's folder: safetensors, sharded safetensors, old `.bin`
     nanogpt.py           nanoGPT's `ckpt.pt`
     llmc.py              llm.c's `.bin`, with its tokenizer file
     gguf.py              GGUF in f32, f16 and q8_0
-    crc32c.py            the checksum in that bundle
-    safetensors_file.py  safetensors written tensor by tensor
     hub.py               models by their name on the Hugging Face hub
+    tensor_bundle.py, crc32c.py, torch_file.py, gguf_header.py, safetensors_file.py
+                         the containers that those are kept in
 
 Each format has the same three functions: `recognise(path)` looks at content and never at names,
 `open_source(path)` reads shape and vocabulary but no weights, `write(path, source)` writes tensor by tensor.
@@ -95,7 +94,7 @@ def open_source(path_or_name: str | Path) -> Source:
         name_like = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path_or_name), re.ASCII)
         if not name_like or path.parent.exists():
             raise InputError(
-                f"there is no model at {path}; give a folder or file of one, or its name on the hub"
+                f"there is no model at {path}; give a folder or file of one, or its name on the hub (owner/name)"
             )
         from gpt2.model.formats.hub import download
 
@@ -227,6 +226,8 @@ def content(path: Path) -> str:
         names = sorted(p.name for p in path.iterdir())
         others = f"only {', '.join(names[:4])}{' ...' * (len(names) > 4)}" if names else "nor anything else"
         return f"there is no config.json or hparams.json in it, {others}"
+    if any((path.parent / name).exists() for name in ("config.json", "hparams.json")):
+        return "it is a file of a model's folder, so give that folder"
     with path.open("rb") as stream:
         start = stream.read(16)
     for beginning, what in BEGINNINGS.items():

@@ -118,6 +118,7 @@ def write_bundle(prefix: Path, shapes: Mapping[str, Shape], tensor: Callable[[st
     with prefix.with_name(f"{prefix.name}.data-00000-of-00001").open("wb") as stream:
         for name in sorted(shapes):
             values = float32(tensor(name))
+            assert values.shape == shapes[name], name
             shape = b"".join(piece(2, b"\x08" + varint(size)) for size in shapes[name])
             offset = b"\x20" + varint(stream.tell()) if stream.tell() else b""
             place = offset + b"\x28" + varint(values.nbytes)

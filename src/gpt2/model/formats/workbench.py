@@ -13,8 +13,16 @@ from typing import cast
 from torch import Tensor
 
 from gpt2.errors import FormatError, WorkbenchError
-from gpt2.model.checkpoint import FORMAT, NUMBERS, find_model, opened, read_card, read_config, write_files
-from gpt2.model.formats import Source, check_shapes, finite, parameter_shapes
+from gpt2.model.checkpoint import (
+    FORMAT,
+    check_tensors,
+    find_model,
+    opened,
+    read_card,
+    read_config,
+    write_files,
+)
+from gpt2.model.formats import Source, finite, parameter_shapes
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.workspace import atomic_folder, read_json
 
@@ -36,13 +44,7 @@ def open_source(path: Path) -> Source:
     folder = find_model(path)
     config, weights = read_config(folder / "config.json"), folder / "model.safetensors"
     with opened(weights) as file:
-        parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        check_shapes(weights, {n: tuple(p.get_shape()) for n, p in parts.items()}, parameter_shapes(config))
-        for name, part in parts.items():
-            if part.get_dtype() not in NUMBERS:
-                raise FormatError(
-                    f"{weights}: tensor {name!r} is {part.get_dtype()}, no float of up to 32 bits"
-                )
+        check_tensors(file, weights, parameter_shapes(config))
 
     def tensor(name: str) -> Tensor:
         with opened(weights) as file:

@@ -7,6 +7,10 @@ minutes, and of every model named. llama.cpp must cut the text into the same tok
 
     mean KL(ours || theirs) < 1e-5, and the same most likely token in at least 99.9 % of them.
 
+Before that, llama.cpp's own converter, which is in the same package, takes a Hugging Face folder of ours: its GGUF
+file must equal the one that we write of the same network, in each number format, in all tensors to the bit and in
+all settings but the name and the size it has for people.
+
 llama.cpp looks GELU up in a table of float16 numbers, which is what keeps the two apart: our network with GELU
 rounded so differs from itself by as much (KL 7.0e-9 there, 7.2e-9 here, on 6 layers of random weights). In a
 random network the best two tokens are so near each other that this decides between them in about one position of
@@ -22,6 +26,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import venv
 from pathlib import Path
@@ -31,7 +36,8 @@ import torch
 import torch.nn.functional as F
 
 from gpt2.errors import InputError
-from gpt2.model.formats import Source, gguf, open_source
+from gpt2.model.formats import Source, gguf, huggingface, open_source
+from gpt2.model.formats.gguf_header import Header
 from gpt2.model.transformer import GPT2, GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 
@@ -71,6 +77,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         python = os.environ.get("LLAMA_PYTHON") or build(Path(scratch) / "environment")
         torch.set_num_threads(2)
+        converter_agrees(Path(scratch), python)
         random_net = GPT2(GPT2Config.size("124M"), seed=0)
         compare("random 124M", in_memory(random_net), text, Path(scratch), python, trained=False)
         compare("trained 7M", in_memory(train(text)), text, Path(scratch), python)
@@ -104,6 +111,36 @@ def build(folder: Path) -> str:
     )
     print(f"built {PACKAGE}")
     return python
+
+
+def converter_agrees(scratch: Path, python: str) -> None:
+    """Hold our GGUF files against those that llama.cpp's converter makes of our Hugging Face folder."""
+    pip = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", PACKAGE]
+    subprocess.run([*pip, "--dest", str(scratch)], check=True)
+    with tarfile.open(next(scratch.glob("*.tar.gz"))) as archive:
+        archive.extractall(scratch / "source", filter="data")
+    converter = next(scratch.glob("source/*/vendor/llama.cpp/convert_hf_to_gguf.py"))
+    source = in_memory(GPT2(GPT2Config(n_layer=2, n_head=4, n_embd=64), seed=1))
+    huggingface.write(scratch / "folder", source)
+    for kind in gguf.KINDS:
+        paths = scratch / "ours.gguf", scratch / "theirs.gguf"
+        gguf.write(paths[0], source, kind)
+        command = [sys.executable, str(converter), str(scratch / "folder"), "--outtype", kind]
+        subprocess.run([*command, "--outfile", str(paths[1])], check=True, capture_output=True)
+        ours, theirs = map(Header, paths)
+        apart = {name for name in ours.fields.keys() | theirs.fields.keys() if differ(name, ours, theirs)}
+        assert apart == {"general.name", "general.size_label"}, f"{kind}: other settings: {apart}"
+        mine, other = ours.tensors(), theirs.tensors()
+        assert mine.keys() == other.keys()
+        for name, part in mine.items():
+            assert (part.kind, part.shape) == (other[name].kind, other[name].shape), f"{kind}: {name}"
+            assert np.array_equal(part.raw, other[name].raw), f"{kind}: {name}"
+    print(f"llama.cpp's converter makes the same files of our Hugging Face folder: {', '.join(gguf.KINDS)}")
+
+
+def differ(name: str, ours: Header, theirs: Header) -> bool:
+    """Whether two files differ in a setting."""
+    return not np.array_equal(ours.fields.get(name), theirs.fields.get(name))
 
 
 def in_memory(net: GPT2) -> Source:

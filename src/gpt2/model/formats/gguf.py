@@ -195,6 +195,7 @@ def write(path: Path, source: Source, kind: str = KINDS[0]) -> None:
 def describe(writer: Any, source: Source, kind: str) -> None:
     """Give the writer all settings that llama.cpp asks of a GPT-2."""
     config, tokenizer = source.config, source.tokenizer
+    writer.add_type("model")
     writer.add_name("GPT-2")
     writer.add_block_count(config.n_layer)
     writer.add_context_length(config.n_ctx)
@@ -213,6 +214,7 @@ def describe(writer: Any, source: Source, kind: str) -> None:
     writer.add_eos_token_id(tokenizer.end_of_text)
     writer.add_unk_token_id(tokenizer.end_of_text)
     writer.add_add_bos_token(False)
+    writer.add_add_eos_token(False)
 
 
 def form_of(name: str, shape: Shape, kind: str) -> int:

@@ -130,11 +130,14 @@ def cut_text(document: Document, characters: int = 4_000) -> list[Document]:
 
     Each stands alone, so that some can be held out; a text without empty lines stays whole.
     """
-    pieces: list[list[str]] = [[]]
+    pieces: list[list[str]] = []
+    size = characters
     for part in re.split(r"\n\s*\n", document.text.strip()):
-        if sum(map(len, pieces[-1])) >= characters:
+        if size >= characters:
             pieces.append([])
+            size = 0
         pieces[-1].append(part)
+        size += len(part)
     return [
         dataclasses.replace(document, text="\n\n".join(parts) + "\n", id=name, group=name)
         for number, parts in enumerate(pieces, 1)

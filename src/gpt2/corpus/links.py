@@ -111,7 +111,7 @@ def rows_of(text: str, path: Path) -> Iterator[tuple[str, int | None]]:
             for row in table:
                 yield row.get("url") or "", votes_of(row)
         except csv.Error as error:
-            raise FormatError(f"line {table.line_num} of {path} is not CSV: {error}") from None
+            raise FormatError(f"{path} is not CSV after line {table.line_num}: {error}") from None
     else:
         for line in lines:
             yield line, None

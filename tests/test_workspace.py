@@ -179,3 +179,29 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
 def test_digests_depend_on_values_alone() -> None:
     assert digest({"a": 1, "b": Path("x")}) == digest({"b": Path("x"), "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_refused_work_leaves_no_trace_and_begun_work_stays(tmp_path: Path) -> None:
+    def refuse(folder: Path) -> dict[str, int]:
+        with Workspace(folder) as inner:
+            inner.run("inner", {}, lambda _: raising())
+        return {}
+
+    def raising() -> dict[str, int]:
+        raise FormatError("this is not what it should be")
+
+    for out in (tmp_path / "new", tmp_path / "kept"):
+        if out.name == "kept":
+            (out / "mine").mkdir(parents=True)
+        with pytest.raises(FormatError), Workspace(out) as space:
+            space.run("s", {}, refuse)
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "kept/mine").is_dir() and not (tmp_path / "kept/s").exists()
+
+    def begin(folder: Path) -> dict[str, int]:
+        (folder / "page").write_text("fetched")
+        return raising()
+
+    with pytest.raises(FormatError), Workspace(tmp_path / "new") as space:
+        space.run("s", {}, begin)
+    assert (tmp_path / "new/s/page").read_text() == "fetched"

@@ -31,10 +31,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
-from gpt2.errors import BusyError, FormatError, InputError
+from gpt2.errors import BusyError, FormatError, InputError, WorkbenchError
 
 Json = dict[str, Any]
-MARK = "stage.json"
+MARK, LOCK = "stage.json", ".lock"
 
 
 @contextlib.contextmanager
@@ -134,6 +134,12 @@ def only_drafts(folder: Path) -> bool:
     return all(p.name.startswith(".") and p.name.endswith(".part") for p in folder.iterdir())
 
 
+def is_bare(folder: Path) -> bool:
+    """Whether a stage's folder holds no work: nothing but locks and the marks of unfinished stages."""
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    return all(p.name == LOCK or (p.name == MARK and not read_json(p).get("done")) for p in files)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename inside `folder` survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
@@ -212,9 +218,10 @@ class Workspace:
         self.folder = folder
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file; give a folder to work in")
+        self._made = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / ".lock").open("w")
+            self._lock = (folder / LOCK).open("w")
         except OSError as error:
             raise InputError(f"cannot work in {folder}: {error.strerror}") from None
         try:
@@ -226,7 +233,10 @@ class Workspace:
             ) from None
 
     def close(self) -> None:
-        """Let another process work in the folder."""
+        """Let another process work in the folder; one that was made in vain goes."""
+        if self._made and {path.name for path in self.folder.iterdir()} == {LOCK}:
+            (self.folder / LOCK).unlink()
+            self.folder.rmdir()
         self._lock.close()
 
     def __enter__(self) -> Workspace:
@@ -272,7 +282,12 @@ class Workspace:
         if found is None:
             write_json(folder / MARK, record)
         begun = time.time()
-        result = work(folder)
+        try:
+            result = work(folder)
+        except WorkbenchError:
+            if is_bare(folder):
+                remove(folder)
+            raise
         record |= {
             "done": True,
             "seconds": round(time.time() - begun, 3),

@@ -197,7 +197,7 @@ def make_documents(config: BuildConfig, pages: Path, folder: Path, console: Cons
         if len(found) == 1:
             found = cut_text(found[0])
             description += ", one text cut at empty lines into pieces that are held out one by one"
-        funnel.passed("texts", len(found), "texts", f"in {config.text.name}")
+        funnel.passed("texts", len(found), "documents", f"in {config.text.name}")
     elif config.kind == "site":
         found = site_documents(config, pages, funnel, console)
         description = "the documentation that this Python carries, as pydoc serves it"
@@ -206,9 +206,9 @@ def make_documents(config: BuildConfig, pages: Path, folder: Path, console: Cons
         names = ", ".join(path.name for path in config.given)
         description = f"pages fetched from the links in {names}" if config.links else f"pages out of {names}"
     documents = cleaned(found, funnel, frames=config.kind != "text")
-    documents = distinct(documents, config.similarity, funnel, folder / "duplicates.jsonl")
     if not documents:
         raise TooLittleData(f"no document is left of {description}; give more text")
+    documents = distinct(documents, config.similarity, funnel, folder / "duplicates.jsonl")
     console.say(f"{len(documents):,} documents of {count(sum(len(d.text) for d in documents))} characters")
     write_documents(folder / "documents.parquet", documents)
     return {"kind": config.kind, "description": description, "funnel": funnel.steps, "drops": funnel.drops}
@@ -242,7 +242,7 @@ def site_documents(config: BuildConfig, pages: Path, funnel: Funnel, console: Co
     for rule, n in taken.items():
         funnel.dropped("cutting", f"{rule} taken out", n)
     documents.sort(key=lambda d: (-(d.votes or 0), d.group))  # of two copies, the better-known page's is kept
-    funnel.passed("texts", len(documents), "texts", "pages cut at classes and functions")
+    funnel.passed("texts", len(documents), "documents", "pages cut at classes and functions")
     return documents
 
 
@@ -287,7 +287,7 @@ def page_documents(config: BuildConfig, pages: Path, funnel: Funnel, console: Co
             documents.append(
                 dataclasses.replace(found, id=page.url, group=page.url, votes=vote, source=page.source)
             )
-    funnel.passed("texts", len(documents), "texts", f"main text by the {config.method} extractor")
+    funnel.passed("texts", len(documents), "documents", f"main text by the {config.method} extractor")
     return documents
 
 
@@ -345,7 +345,7 @@ def cleaned(documents: list[Document], funnel: Funnel, frames: bool) -> list[Doc
             funnel.dropped("cleaning", reason)
         else:
             kept.append(dataclasses.replace(document, text=text))
-    funnel.passed("clean texts", len(kept), "texts", "after the named rules")
+    funnel.passed("clean texts", len(kept), "documents", "after the named rules")
     return kept
 
 

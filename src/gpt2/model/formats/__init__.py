@@ -126,7 +126,7 @@ def convert(
             f"{to} has no kind {kind!r}{nearest(kind, kinds)}; it has {', '.join(kinds) or 'none'}"
         )
     path = Path(target)
-    if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+    if path.exists() or path.is_symlink():
         raise InputError(f"{path} is there already and stays as it is; give a new path, or delete it")
     opened = open_source(source)
     module.write(path, opened, *([kind] if kind else []))

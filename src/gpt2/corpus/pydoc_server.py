@@ -61,6 +61,13 @@ def allowed_modules() -> set[str]:
     return names
 
 
+def allowed_pages() -> set[str]:
+    """Names of all pages that are served; pydoc would import whatever else it is asked for, by any path."""
+    topics = [*pydoc.Helper.topics, *pydoc.Helper.keywords]
+    pages = {f"{name}.html" for name in ("index", "topics", "keywords", *allowed_modules())}
+    return pages | {f"topic?key={topic}" for topic in topics}
+
+
 class Server(TCPServer):
     """Not http.server's, which asks the network's name servers for the name of this machine."""
 
@@ -71,17 +78,12 @@ class Handler(BaseHTTPRequestHandler):
     """Answers with one of pydoc's pages, or 404."""
 
     timeout = PAGE_SECONDS
-    modules: frozenset[str] = frozenset()
-    indexes = frozenset({"index.html", "topics.html", "keywords.html"})
+    names: frozenset[str] = frozenset()
 
     def do_GET(self) -> None:
         """One page."""
         name = self.path.lstrip("/") or "index.html"
-        if not (
-            name.removesuffix(".html") in self.modules
-            or name in self.indexes
-            or name.startswith("topic?key=")
-        ):
+        if name not in self.names:
             self.send_error(404)
             return
         try:
@@ -131,7 +133,7 @@ def main(port: int, pipe: int) -> None:
     pydoc.locate = lambda path, forceload=0: locate(path)  # noqa: ARG005
     inspect.getcomments = lambda _: None  # type: ignore[assignment]
     pydoc.replace = functools.lru_cache(1 << 16)(pydoc.replace)  # called for each word of each page
-    Handler.modules = frozenset(allowed_modules())
+    Handler.names = frozenset(allowed_pages())
     server = Server(("127.0.0.1", port), Handler)
 
     def wait_for_the_end() -> None:

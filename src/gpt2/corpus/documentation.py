@@ -31,7 +31,7 @@ from gpt2.corpus.extract import by_resiliparse, language_of, tidy
 from gpt2.corpus.pages import Page
 from gpt2.errors import FetchError
 
-INDEXES = ("index.html", "topics.html", "keywords.html")
+INDEXES = ("index.html", "", "topics.html", "keywords.html")  # the first two are one page
 WHOLE, LONG = 600, 3_000
 """Characters from which a piece stands alone before a class, and before a function."""
 

@@ -10,12 +10,15 @@ Hostile or broken HTML gives a document, or None when there is no text; it never
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Literal
 
 from gpt2.corpus.documents import Document, sound
 from gpt2.corpus.pages import decode_html
 from gpt2.errors import ConfigError, need
+
+logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # a page without text is a result here, no error
 
 Method = Literal["default", "fast"]
 LONGEST_LINE_OF_BLANKS = re.compile(r"\n{3,}")

@@ -1,0 +1,440 @@
+"""The recipe from each of its sources: the same documents, counts that add up, and no work done twice."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from local_server import ROBOTS, LocalServer, Reply, Script
+
+from gpt2.corpus import BuildConfig, Built, Document, build, read_documents, recipe
+from gpt2.corpus.documentation import Site
+from gpt2.corpus.fetch import FetchConfig
+from gpt2.corpus.pages import Page, WarcWriter
+from gpt2.errors import BusyError, ConfigError, FetchError, FormatError, InputError, TooLittleData
+from gpt2.workspace import Json, Workspace
+
+
+def prose(name: str, words: int = 120) -> str:
+    """English enough to pass the rules, and unlike that of any other name."""
+    common = [
+        "the",
+        "boats",
+        "came",
+        "into",
+        "a",
+        "harbour",
+        "and",
+        "people",
+        "of",
+        "town",
+        "spoke",
+        "about",
+        "it",
+    ]
+    own = [common[hash((i * 7, i)) % 13] if i % 2 else f"{name}{chr(97 + i % 26)}{i}" for i in range(words)]
+    return " ".join(own) + "."
+
+
+def html(name: str, links: str = "") -> str:
+    paragraphs = "".join(f"<p>{prose(f'{name}{part}')}</p>" for part in "xyz")
+    return (
+        f"<html><head><title>{name}</title></head><body><article>{paragraphs}</article>{links}</body></html>"
+    )
+
+
+def documents(built: Built) -> list[Document]:
+    return list(read_documents(built.documents))
+
+
+def counts(built: Built) -> dict[str, int]:
+    return {row["step"]: row["count"] for row in built.funnel}
+
+
+def dropped(built: Built, step: str) -> int:
+    """How many a step dropped; what was taken out of texts is no drop."""
+    return sum(r["count"] for r in built.drops if r["step"] == step and not r["reason"].endswith("taken out"))
+
+
+def check(built: Built) -> None:
+    """Steps of one unit never grow, and what is missing between two steps is among the drops."""
+    last: dict[str, int] = {}
+    for row in built.funnel:
+        assert row["count"] <= last.get(row["unit"], row["count"]), row
+        last[row["unit"]] = row["count"]
+        assert row["count"] >= 0
+    n = counts(built)
+    assert n["texts"] - dropped(built, "cleaning") == n["clean texts"]
+    assert n["clean texts"] - dropped(built, "duplicates") == n["documents"] == len(documents(built))
+    if built.kind in ("pages", "links"):
+        assert n["responses"] - dropped(built, "pages") == n["pages"]
+        assert n["pages"] - dropped(built, "extraction") == n["texts"]
+    if built.kind == "links":
+        assert n["links"] - dropped(built, "votes") == n["voted links"]
+        assert n["voted links"] - dropped(built, "fetch") == n["responses"]
+    if built.kind == "site":
+        assert n["links"] - dropped(built, "fetch") == n["pages"]
+        assert n["pages"] - dropped(built, "votes") == n["voted pages"]
+    ids = [d.id for d in documents(built)]
+    assert len(set(ids)) == len(ids)
+    assert all(d.text.strip() and d.group for d in documents(built))
+
+
+# A user's own text
+
+
+def test_one_text_in_three_forms_gives_the_same_documents(tmp_path: Path) -> None:
+    texts = [prose(f"text{i}") for i in range(6)]
+    texts += [texts[0].upper(), texts[1].replace(" ", "\r\n"), "with a \0 control character", "\x07"]
+    for name in ("plain", "lines", "table"):
+        (tmp_path / name).mkdir()
+    for i, text in enumerate(texts):
+        (tmp_path / "plain" / f"{i}.txt").write_text(text.replace("\0", "\1"))
+    lines = [json.dumps({"text": text}) + "\n" for text in texts]
+    (tmp_path / "lines" / "a.jsonl").write_text("".join(lines))
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "table" / "a.parquet")
+    built = [
+        build(BuildConfig(text=tmp_path / n), tmp_path / f"{n}-out") for n in ("plain", "lines", "table")
+    ]
+    for one in built:
+        check(one)
+        assert [d.text for d in documents(one)] == [*texts[:6], "with a  control character"]
+        reasons = Counter({(r["step"], r["reason"]): r["count"] for r in one.drops})
+        assert reasons == {
+            ("duplicates", "the same words"): 2,
+            ("cleaning", "control characters taken out"): 2,
+            ("cleaning", "empty"): 1,
+        }
+        repeats = (one.documents.parent / "duplicates.jsonl").read_text().splitlines()
+        assert [json.loads(row)["similarity"] for row in repeats] == [1.0, 1.0]
+
+
+def test_one_long_text_is_cut_into_documents_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("\n\n".join(prose(f"chapter{i}") for i in range(40)))
+    built = build(BuildConfig(text=tmp_path / "book.txt"), tmp_path / "out")
+    check(built)
+    found = documents(built)
+    assert len(found) > 5
+    assert len({d.group for d in found}) == len(found)
+    assert "cut at empty lines" in built.description
+
+
+def test_nothing_but_empty_texts_is_too_little(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "\\u0001"}\n{"text": "\\u0002 \\u0003"}\n')
+    with pytest.raises(TooLittleData, match="no document is left"):
+        build(BuildConfig(text=tmp_path / "a.jsonl"), tmp_path / "out")
+
+
+def test_surrogates_control_characters_and_huge_ids_come_through(tmp_path: Path) -> None:
+    rows = [
+        {"text": prose("a") + " \ud800", "id": "\udfff"},
+        {"text": prose("b"), "id": 10**100, "group": [1]},
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    built = build(BuildConfig(text=tmp_path / "a.jsonl"), tmp_path / "out")
+    check(built)
+    assert documents(built)[0].text.endswith("\ufffd")
+
+
+# WARC files
+
+
+def test_real_archives_give_documents(data: Path, tmp_path: Path) -> None:
+    names = ["iana.warc.gz", "IAH-urls-wget.warc.gz", "whirlwind.warc.gz", "example.arc", "cc.warc.gz"]
+    built = build(BuildConfig(pages=tuple(data / "warc" / name for name in names)), tmp_path / "out")
+    check(built)
+    assert counts(built)["responses"] == 48 + 16 + 1 + 1 + 1
+    found = {d.url: d for d in documents(built)}
+    assert "http://www.iana.org/domains" in found
+    assert any(d.source.startswith("IAH-urls-wget.warc.gz:") for d in found.values())
+    assert {d.id == d.group == d.url for d in found.values()} == {True}
+    reasons = {r["reason"] for r in built.drops}
+    assert "type image/png" in reasons and any(r.startswith("status 3") for r in reasons)
+
+
+def test_pages_are_taken_once_and_by_either_method(tmp_path: Path) -> None:
+    writer = WarcWriter(tmp_path / "a.warc.gz")
+    for i in (0, 1, 1, 2):
+        writer.write(
+            Page(f"http://example.org/{i}", html(f"page{i}").encode()), [("Content-Type", "text/html")], "OK"
+        )
+    short = f"<article><p>{prose('short', 25)}</p></article>".encode()
+    writer.write(Page("http://example.org/3", short), [("Content-Type", "text/html")], "OK")
+    writer.write(Page("http://example.org/4", b"<title>x</title>"), [("Content-Type", "text/html")], "OK")
+    writer.close()
+    for method in ("default", "fast"):
+        built = build(BuildConfig(pages=(tmp_path / "a.warc.gz",), method=method), tmp_path / method)  # type: ignore[arg-type]
+        check(built)
+        assert [d.id for d in documents(built)] == [f"http://example.org/{i}" for i in range(3)]
+        assert dropped(built, "pages") == 1
+        assert dropped(built, "extraction") + dropped(built, "cleaning") == 2
+    reasons = {(r["step"], r["reason"]) for r in built.drops}
+    assert reasons == {
+        ("pages", "address seen before"),
+        ("cleaning", "fewer than 30 words"),
+        ("extraction", "no text"),
+    }
+
+
+def test_an_archive_that_was_cut_gives_no_corpus(tmp_path: Path) -> None:
+    path = tmp_path / "a.warc.gz"
+    writer = WarcWriter(path)
+    for i in range(3):
+        writer.write(
+            Page(f"http://example.org/{i}", html(f"p{i}").encode()), [("Content-Type", "text/html")], "OK"
+        )
+    writer.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    with pytest.raises(FormatError, match="cut short"):
+        build(BuildConfig(pages=(path,)), tmp_path / "out")
+    assert not (tmp_path / "out" / "documents" / "documents.parquet").exists()
+    path.write_bytes(whole)
+    assert len(documents(build(BuildConfig(pages=(path,)), tmp_path / "out"))) == 3
+
+
+# A list of links
+
+
+def fetching(server: LocalServer, **settings: Any) -> FetchConfig:
+    return FetchConfig(**{"delay": 0.0, "retries": 0, "allow": frozenset({server.address})} | settings)
+
+
+def test_links_with_votes_become_documents(tmp_path: Path) -> None:
+    pages: dict[str, Script] = {f"/{i}": Reply(html(f"page{i}")) for i in range(6)}
+    pages |= {"/é": Reply(html("accent"))}
+    pages["/%C3%A9"] = pages["/é"]
+    pages["/short"] = Reply(f"<article><p>{prose('short', 25)}</p></article>")
+    pages["/copy"] = Reply(html("page0"))
+    pages["/moved"] = Reply(status=301, headers={"Location": "/5"})
+    pages["/private"] = Reply(html("private"))
+    pages[ROBOTS] = Reply("User-agent: *\nDisallow: /private", type="text/plain")
+    with LocalServer(pages) as server:
+        scores = {f"/{i}": i for i in range(5)} | {
+            "/é": 9,
+            "/short": 9,
+            "/copy": 9,
+            "/moved": 9,
+            "/private": 9,
+        }
+        scores |= {"/absent": 9, "http://10.0.0.1/": 9}
+        rows = [{"url": p if "//" in p else server.url(p), "score": s} for p, s in scores.items()]
+        links = tmp_path / "links.jsonl"
+        links.write_text("\n".join(map(json.dumps, rows)))
+        config = BuildConfig(links=links, minimum_votes=2, method="fast", fetch=fetching(server))
+        built = build(config, tmp_path / "out")
+        check(built)
+        found = {d.id.removeprefix(server.origin): d.votes for d in documents(built)}
+    assert found == {"/2": 2, "/3": 3, "/4": 4, "/%C3%A9": 9, "/copy": 9, "/moved": 9}
+    reasons = {(r["step"], r["reason"]): r["count"] for r in built.drops}
+    assert reasons == {
+        ("votes", "fewer than 2 votes"): 2,
+        ("fetch", "refused by robots.txt"): 1,
+        ("fetch", "not an address of the public internet"): 1,
+        ("pages", "status 404"): 1,
+        ("cleaning", "fewer than 30 words"): 1,
+    }
+
+
+def test_links_without_enough_votes_are_too_little(tmp_path: Path) -> None:
+    (tmp_path / "links.csv").write_text("url,score\nhttp://example.org/,2\n")
+    with pytest.raises(TooLittleData, match=r"no link in .* has 3 votes or more"):
+        build(BuildConfig(links=tmp_path / "links.csv"), tmp_path / "out")
+
+
+def test_a_build_that_failed_for_want_of_a_network_works_when_there_is_one(tmp_path: Path) -> None:
+    with LocalServer({"/a": Reply(html("a"), 503)}) as server:
+        (tmp_path / "links.txt").write_text(server.url("/a"))
+        config = BuildConfig(links=tmp_path / "links.txt", fetch=fetching(server))
+        with pytest.raises(FetchError, match="status 503"):
+            build(config, tmp_path / "out")
+        server.pages["/a"] = Reply(html("a"))
+        assert len(documents(build(config, tmp_path / "out"))) == 1
+
+
+# Votes within a site
+
+
+def voted_site(names: str) -> tuple[dict[str, Script], dict[str, int]]:
+    """A site with index pages, where page n of `names` is linked to by n of the others, and its votes."""
+    votes = dict(zip(names, range(len(names)), strict=True))
+    linking: dict[str, list[str]] = {name: [] for name in names}
+    for name, n in votes.items():
+        for other in [x for x in names if x != name][:n]:
+            linking[other] += [name, f"{name}#part", name]  # many links from one page are one vote
+        linking[name] += [name]  # and its own is none
+    everything = "".join(f'<a href="{name}.html">{name}</a> ' for name in names)
+    pages: dict[str, Script] = {
+        "/index.html": Reply(everything + '<a href=".">home</a> <a href="topics.html">t</a>'),
+        "/": Reply(everything),
+        "/topics.html": Reply(everything + '<a href="absent.html">absent</a> <a href="data.html">data</a>'),
+        "/data.html": Reply("{}", type="application/json"),
+    }
+    for name in names:
+        to = "".join(
+            f'<a href="{t.partition("#")[0]}.html#{t.partition("#")[2]}">{t}</a> ' for t in linking[name]
+        )
+        pages[f"/{name}.html"] = Reply(html(f"module{name}", to + '<a href="index.html">index</a>'))
+    return pages, votes
+
+
+@pytest.fixture
+def small_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LocalServer, dict[str, int]]]:
+    pages, votes = voted_site("abcdef")
+    with LocalServer(pages) as server:
+
+        @contextlib.contextmanager
+        def serve(port: int = 0) -> Iterator[Site]:
+            yield Site(server.address)
+
+        monkeypatch.setattr(recipe.documentation, "serve", serve)
+        yield server, votes
+
+
+def test_three_distinct_other_pages_must_link_to_a_page(
+    small_site: tuple[LocalServer, dict[str, int]], tmp_path: Path
+) -> None:
+    server, votes = small_site
+    built = build(BuildConfig(), tmp_path / "out")
+    check(built)
+    assert {d.group: d.votes for d in documents(built)} == {n: v for n, v in votes.items() if v >= 3}
+    wanted = {"links": 11, "pages": 9, "voted pages": 3, "texts": 3, "clean texts": 3, "documents": 3}
+    assert counts(built) == wanted
+    reasons = {(r["step"], r["reason"]): r["count"] for r in built.drops}
+    assert reasons[("votes", "fewer than 3 other pages link to it")] == 3
+    assert reasons[("votes", "index page, which only lists others")] == 3
+    assert reasons[("fetch", "status 404")] == reasons[("fetch", "type application/json")] == 1
+    asked = sum(server.asked().values())
+    more = build(BuildConfig(minimum_votes=1), tmp_path / "out")
+    check(more)
+    assert {d.group for d in documents(more)} == set("bcdef")
+    assert sum(server.asked().values()) == asked, "another number of votes needs no other pages"
+
+
+# Interruption
+
+BUILD = """
+import sys
+from pathlib import Path
+from gpt2.corpus import BuildConfig, build
+from gpt2.corpus.fetch import FetchConfig
+fetch = FetchConfig(delay=0, allow=frozenset({sys.argv[1]}))
+build(BuildConfig(links=Path(sys.argv[2]), fetch=fetch), sys.argv[3])
+"""
+
+
+def test_a_build_killed_while_it_fetches_goes_on(tmp_path: Path) -> None:
+    def slowly(i: int) -> Script:
+        def script(handler: BaseHTTPRequestHandler) -> Reply:
+            time.sleep(0.01)
+            return Reply(html(f"page{i}"))
+
+        return script
+
+    with LocalServer({f"/{i}": slowly(i) for i in range(60)}) as server:
+        links, out = tmp_path / "links.txt", tmp_path / "out"
+        links.write_text("\n".join(map(server.url, server.pages)))
+        command = [sys.executable, "-c", BUILD, server.address, str(links), str(out)]
+        process = subprocess.Popen(command)
+        while sum(server.asked().values()) < 25 and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (out / "documents").exists()
+        built = build(
+            BuildConfig(links=links, fetch=FetchConfig(delay=0, allow=frozenset({server.address}))), out
+        )
+        check(built)
+        assert len(documents(built)) == 60
+        assert sum(server.asked().values()) <= 61
+
+
+def test_no_stage_is_done_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    for name in ("fetch_pages", "make_documents"):
+        real = getattr(recipe, name)
+
+        def watched(*args: Any, name: str = name, real: Any = real) -> Json:
+            done.append(name)
+            result: Json = real(*args)
+            return result
+
+        monkeypatch.setattr(recipe, name, watched)
+    with LocalServer({f"/{i}": Reply(html(f"page{i}")) for i in range(4)}) as server:
+        links, out = tmp_path / "links.txt", tmp_path / "out"
+        links.write_text("\n".join(map(server.url, server.pages)))
+        known: dict[str, Any] = {"links": links, "fetch": fetching(server)}
+        with monkeypatch.context() as broken:
+            broken.setattr(recipe, "duplicates", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                build(BuildConfig(**known), out)
+        assert done == ["fetch_pages", "make_documents"]
+        first = build(BuildConfig(**known), out)
+        assert done[2:] == ["make_documents"], "pages were fetched before the failure"
+        assert build(BuildConfig(**known), out) == first
+        assert done[3:] == [], "all was done"
+        build(BuildConfig(**known, similarity=0.9, method="fast"), out)
+        assert done[3:] == ["make_documents"], "other rules need no other pages"
+        links.write_text(links.read_text() + "\n")
+        build(BuildConfig(**known), out)
+        assert done[4:] == ["fetch_pages", "make_documents"], "another list may have other pages"
+
+
+def test_changed_text_is_built_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text(prose("a"))
+    (folder / "b.txt").write_text(prose("b"))
+    assert len(documents(build(BuildConfig(text=folder), tmp_path / "out"))) == 2
+    (folder / "c.txt").write_text(prose("c"))
+    assert len(documents(build(BuildConfig(text=folder), tmp_path / "out"))) == 3
+
+
+def test_two_builds_in_one_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(prose("a"))
+    with Workspace(tmp_path / "out"), pytest.raises(BusyError):
+        build(BuildConfig(text=tmp_path / "a.txt"), tmp_path / "out")
+
+
+# The rest
+
+
+def test_nothing_is_said_on_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    writer = WarcWriter(tmp_path / "a.warc.gz")
+    for i in range(70):
+        writer.write(
+            Page(f"http://example.org/{i}", html(f"p{i}").encode()), [("Content-Type", "text/html")], "OK"
+        )
+    writer.write(Page("http://example.org/none", b"<p></p>"), [("Content-Type", "text/html")], "OK")
+    writer.close()
+    assert len(documents(build(BuildConfig(pages=(tmp_path / "a.warc.gz",)), tmp_path / "out"))) == 70
+    assert capfd.readouterr() == ("", "")
+
+
+def test_only_one_source_may_be_given() -> None:
+    with pytest.raises(ConfigError, match="only one of text, pages and links"):
+        BuildConfig(text=Path("a"), links=Path("b"))
+    for similarity in (0.0, -1.0, 1.1, float("nan")):
+        with pytest.raises(ConfigError, match="similarity is a share"):
+            BuildConfig(similarity=similarity)
+
+
+@pytest.mark.parametrize("source", ["text", "pages", "links"])
+def test_a_source_that_is_not_there_is_refused(source: str, tmp_path: Path) -> None:
+    path = tmp_path / "absent"
+    config = BuildConfig(**{source: (path,) if source == "pages" else path})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="there is no file or folder"):
+        build(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,14 +1,19 @@
-"""A web server on this machine for tests of the fetcher: scripted replies, and a log of what was asked."""
+"""A web server on this machine for tests of the fetcher: scripted replies, a log of what was asked, and fetching."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+from gpt2.corpus.fetch import LOG, WARC, FetchConfig, Fetched, fetch
+from gpt2.corpus.pages import Page, outgoing_links, read_pages
 
 ROBOTS = "/robots.txt"
 
@@ -91,3 +96,31 @@ class LocalServer:
     def asked(self) -> Counter[str]:
         """How often each path but robots.txt was asked for."""
         return Counter(r.path for r in self.requests if r.path != ROBOTS)
+
+
+FINE = {"/fine": Reply("<p>This one is fine.</p>")}
+
+
+def get(site: LocalServer, folder: Path, *paths: str, follow: bool = False, **settings: Any) -> list[Fetched]:
+    """Fetch paths of a site that may be fetched."""
+    known = {"delay": 0.0, "retries": 0, "allow": frozenset({site.address})} | settings
+    links = [path if "://" in path else site.url(path) for path in paths]
+    return fetch(links, folder, FetchConfig(**known), outgoing_links if follow else None)
+
+
+def causes(site: LocalServer, folder: Path, *paths: str, **settings: Any) -> list[str | None]:
+    """How each path ended, beside one that is fine, so that not all fail."""
+    site.pages |= FINE
+    done = get(site, folder, *paths, "/fine", **settings)
+    assert done[-1].cause is None
+    return [f.cause for f in done[:-1]]
+
+
+def pages_of(folder: Path) -> dict[str, Page]:
+    """The pages in a fetch's WARC file, by address."""
+    return {page.url: page for page in read_pages(folder / WARC)}
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a fetch's log."""
+    return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]

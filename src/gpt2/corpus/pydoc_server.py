@@ -4,7 +4,7 @@ It runs as a script in a process of its own, because pydoc imports what it docum
 no input, in an empty folder, and with a time limit for each page. Served are the public modules of the
 standard library, of numpy, torch and pyarrow (the largest packages that are always installed beside this
 one), and pydoc's topics and keywords. Left out are modules that print, open windows or run tests when they
-are imported, and the comments that pydoc shows where a docstring is missing: licences and notes, 0.1 % of the
+are imported, and the comments that pydoc shows where a docstring is missing: licences and notes, 0.5 % of the
 pages for a third of the time. The process ends when the pipe it was given is closed, so it never outlives who
 started it.
 

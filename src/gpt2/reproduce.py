@@ -41,12 +41,14 @@ from gpt2.studies import scaling
 from gpt2.studies.scaling import BATCH, CONTEXT
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.tokens.shards import Shards, choose_heldout, write_shards
-from gpt2.workspace import Json, Workspace, digest, file_digest, versions, write_json
+from gpt2.workspace import Json, Workspace, digest, file_digest, remove, versions, write_json
 
 SPLIT_SEED = 2019
 HELDOUT = 0.05
 """The paper held out 5 % of WebText."""
 FEWEST_HELDOUT = 60
+FEWEST_SOURCES = 10
+"""Held-out documents must be of so many groups: the pieces of one source are alike."""
 FEWEST_TOKENS = 1_500_000
 SAMPLES = 4
 SECONDS_AFTER = 10
@@ -153,7 +155,11 @@ class Reproduction:
         """Choose what is held out, learn a vocabulary on the rest, write both as token shards."""
         documents = list(read_documents(corpus))
         share = min(0.2, max(HELDOUT, 1.2 * FEWEST_HELDOUT / max(1, len(documents))))
-        heldout = choose_heldout([d.group for d in documents], share, SPLIT_SEED)
+        try:
+            heldout = choose_heldout([d.group for d in documents], share, SPLIT_SEED)
+        except TooLittleData as error:
+            self.console.say(str(error))
+            heldout = set()
         training = [d.text for d in documents if d.group not in heldout]
         self.console.say(
             f"learning a vocabulary of {self.n_vocab:,} from {len(training):,} training documents"
@@ -177,7 +183,11 @@ class Reproduction:
             "heldout_groups": len(heldout),
             "train_tokens": shards.train.n_tokens,
             "heldout_tokens": shards.heldout.n_tokens,
-            "compression": [compression("held-out documents", kept_out, tokenizer)],
+            "compression": [
+                compression("held-out documents", kept_out, tokenizer)
+                if kept_out
+                else compression("all documents", documents, tokenizer)
+            ],
         }
 
     # The ladder (paper 2.3, Figure 4)
@@ -197,7 +207,9 @@ class Reproduction:
             measured = self.stage(f"measured/{name}", settings, lambda folder: self.measure(folder, shards))
             rungs.append({**rung, **trained, **measured})
             losses.append(scaling.read_losses(self.work.folder / "measured" / name, "heldout"))
-        return scaling.describe_ladder(rungs, losses, plan["epochs"])
+        _, split, documents = next(scaling.measured_documents(shards))
+        groups = [split.groups[i] for i in documents]
+        return scaling.describe_ladder(rungs, losses, groups, plan["epochs"])
 
     def train(self, folder: Path, plan: Json, shards: Shards) -> Json:
         """Train the size that the folder is named after."""
@@ -236,8 +248,9 @@ class Reproduction:
             for i, prompt, text, cut, small, large in zip(chosen, prompts, texts, cuts, *drawn, strict=True)
         ]
         note = (
-            f"top-k 40, temperature 1, seed {self.config.seed}; contexts are the first {context} tokens of "
-            f"held-out documents chosen by the seed, completions have at most {length}; none was picked by hand"
+            f"top-k 40, temperature 1, seed {self.config.seed}; contexts are the first {max(cuts, default=context)} "
+            f"tokens (of short documents the first half) of held-out documents chosen by the seed, "
+            f"completions have at most {length}; none was picked by hand"
         )
         return {"samples": samples, "samples_note": note}
 
@@ -283,17 +296,20 @@ class Reproduction:
         results["tokens"] = results["data"]["train_tokens"]
         if results["ladder"]:
             load(folder / "ladder" / results["ladder"][-1]["name"]).save(folder / "model")
+        else:
+            remove(folder / "model")  # what an earlier run on more text had left
         write_json(folder / "results.json", results)
         write_report(results, folder / "report.html")
 
 
 def too_little(tokens: Json) -> str | None:
     """Why there can be no ladder, in a sentence, or None."""
-    if tokens["heldout_documents"] < FEWEST_HELDOUT or tokens["train_tokens"] < FEWEST_TOKENS:
+    heldout, sources, training = (tokens[k] for k in ("heldout_documents", "heldout_groups", "train_tokens"))
+    if heldout < FEWEST_HELDOUT or sources < FEWEST_SOURCES or training < FEWEST_TOKENS:
         return (
-            f"There are {tokens['heldout_documents']} held-out documents and "
-            f"{tokens['train_tokens']:,} training tokens, but an honest ladder needs at least "
-            f"{FEWEST_HELDOUT} and {FEWEST_TOKENS:,}: no models were trained; give more text."
+            f"There are {heldout} held-out documents of {sources} sources and {training:,} training tokens, "
+            f"but an honest ladder needs at least {FEWEST_HELDOUT}, {FEWEST_SOURCES} and {FEWEST_TOKENS:,}: "
+            "no models were trained; give more text."
         )
     return None
 

@@ -122,6 +122,7 @@ def score(
         "perplexity": math.exp(-s.logprob / len(s.tokens)),
         "bits_per_byte": -s.logprob / math.log(2) / len(m.tokenizer.decode_bytes(s.tokens)),
         "start": start,
+        "dtype": compute.dtype,
     }
     pieces = [m.tokenizer.decode([t]) for t in s.tokens]
     talk.table(

@@ -339,7 +339,7 @@ def cleaned(documents: list[Document], funnel: Funnel, frames: bool) -> list[Doc
         for rule, n in taken.items():
             funnel.dropped("cleaning", f"{rule} taken out", n)
         reason = None if text.strip() else "empty"
-        if frames:
+        if frames and not reason:
             reason = refuse(text)
         if reason:
             funnel.dropped("cleaning", reason)

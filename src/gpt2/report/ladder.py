@@ -142,7 +142,7 @@ def perplexity(results: Json) -> tuple[str, str, Html]:
         tag("code", "<|endoftext|>"),
         f" with nothing before it, is read in windows of {facts_of['context']:,} tokens without overlap, and counts "
         f"with at most its first {LIMIT:,} tokens; training perplexity is of as many training documents, measured "
-        "alike. Bars are 95% intervals from a bootstrap over documents. Right: the paper's perplexities on the "
+        "alike. Bars are 95% intervals from a bootstrap over whole sources. Right: the paper's perplexities on the "
         "training and test parts of WebText, read off its Figure 4 to within ±0.05, at the true parameter counts of "
         "the released models (the paper names them 117M, 345M, 762M and 1542M); it gives no intervals. ",
         tag("b", "Absolute values of the two panels must not be compared"),
@@ -164,7 +164,7 @@ def perplexity(results: Json) -> tuple[str, str, Html]:
         tag(
             "p",
             "A negative difference means that the larger size loses less. Differences are paired: both sizes are "
-            "measured on the same documents, and these are drawn again together, so that what makes a document "
+            "measured on the same documents, and their sources are drawn again together, so that what makes a document "
             "hard for both cancels out. Bits a byte do not depend on the vocabulary.",
             class_="small",
         ),

@@ -20,7 +20,7 @@ import numpy as np
 
 from gpt2.console import QUIET, Console, count, duration
 from gpt2.evaluation.heldout import LIMIT, document_losses, pick_documents, usual_callbacks
-from gpt2.evaluation.metrics import Losses, compare, perplexity_interval
+from gpt2.evaluation.metrics import Losses, by_group, compare, perplexity_interval
 from gpt2.model.checkpoint import load
 from gpt2.model.device import Compute
 from gpt2.model.transformer import GPT2Config
@@ -42,8 +42,8 @@ Shape = tuple[int, int, int, float]
 # Minutes from which a ladder is used, its vocabulary, its shapes. Each shape has at least three times the
 # parameters of the one before, embeddings included. Learning rates of the first ladder: docs/log.md.
 LADDERS: list[tuple[float, int, list[Shape]]] = [
-    (0, 4096, [(1, 1, 24, 1.2e-2), (2, 2, 64, 5e-3), (4, 4, 128, 3e-3), (6, 7, 224, 1.5e-3)]),
-    (45, 4096, [(2, 2, 64, 5e-3), (4, 4, 128, 3e-3), (6, 7, 224, 1.5e-3), (8, 7, 448, 1e-3)]),
+    (0, 4096, [(1, 1, 24, 1.2e-2), (2, 2, 64, 3e-3), (4, 4, 128, 3e-3), (6, 7, 224, 1.5e-3)]),
+    (45, 4096, [(2, 2, 64, 3e-3), (4, 4, 128, 3e-3), (6, 7, 224, 1.5e-3), (8, 7, 448, 1e-3)]),
     (360, 8192, [(4, 4, 128, 3e-3), (6, 8, 256, 1.5e-3), (8, 7, 448, 1e-3), (12, 12, 768, 6e-4)]),
 ]
 
@@ -161,19 +161,30 @@ def lengths(split: Split, documents: Sequence[int]) -> list[int]:
     return [int(every[i]) for i in documents]
 
 
-def describe_ladder(rungs: Sequence[Json], losses: Sequence[Losses], epochs: float) -> list[Json]:
-    """Each size with its held-out interval, and compared with the size below it on the same documents."""
+def describe_ladder(
+    rungs: Sequence[Json], losses: Sequence[Losses], groups: Sequence[str], epochs: float
+) -> list[Json]:
+    """Each size with its held-out interval, and compared with the size below it on the same documents.
+
+    `groups` names the source of each measured document: intervals are drawn over sources, since the pieces
+    of one are alike.
+    """
     out: list[Json] = []
+    sources = [by_group(row, groups) for row in losses]
     for i, (rung, mine) in enumerate(zip(rungs, losses, strict=True)):
         row = {k: v for k, v in rung.items() if k not in ("config", "trial_seconds_per_step")}
         row |= {k: rung["config"][k] for k in ("n_layer", "n_head", "n_embd")}
         row |= {
             "batch_tokens": BATCH * CONTEXT,
-            "heldout_interval": list(perplexity_interval(mine)),
+            "heldout_interval": list(perplexity_interval(sources[i])),
+            "heldout_sources": len(sources[i].nats),
             "bits_per_byte": mine.bits_per_byte,
             "epochs": epochs,
-            "versus_previous": dataclasses.asdict(compare(mine, losses[i - 1])) if i else None,
+            "versus_previous": None,
         }
+        if i:
+            interval = compare(sources[i], sources[i - 1]).interval
+            row["versus_previous"] = dataclasses.asdict(compare(mine, losses[i - 1])) | {"interval": interval}
         out.append(row)
     return out
 

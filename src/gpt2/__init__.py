@@ -23,9 +23,6 @@ for _switch, _value in {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }.items():
     os.environ.setdefault(_switch, _value)
-# torch's threads sleep while they wait for each other instead of spinning. Beside any other work on the machine
-# that is several times as fast; alone, only the smallest networks are a little slower.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 

@@ -4,7 +4,7 @@ With a small network and a vocabulary of thousands, most of a step's memory and 
 logits: written, read by the softmax, written again as gradient. `chunked_cross_entropy` makes them a slice
 at a time, small enough to stay in the processor's cache, and takes both gradients (of the hidden states and
 of the tied embedding) at once while the slice is there. `plain_cross_entropy` is its readable twin; tests
-hold the two equal. On a processor the chunked one takes a third (24 channels) to two thirds (224) of the time.
+hold the two equal. On a processor the chunked one takes a quarter (24 channels) to two thirds (224) of it.
 
     python benchmarks/loss.py
 """

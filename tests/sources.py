@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
+import pytest
 import torch
+from torch import Tensor
 
+from gpt2.errors import FormatError
 from gpt2.model.formats import Source, parameter_shapes
 from gpt2.model.transformer import GPT2, GPT2Config
 from gpt2.tokens.bpe import Tokenizer
@@ -37,3 +41,24 @@ def assert_same(found: Source, wanted: Source, dtype: torch.dtype = torch.float3
     for name in parameter_shapes(wanted.config):
         expected = wanted.tensor(name).to(dtype)
         assert torch.equal(found.tensor(name).float(), expected.float()), name
+
+
+def refused(form: ModuleType, path: Path, *words: str) -> None:
+    """A file of a format, or a weight of it, is refused in a sentence with these words."""
+    with pytest.raises(FormatError) as caught:
+        opened = form.open_source(path)
+        for name in parameter_shapes(opened.config):
+            opened.tensor(name)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def failing(source: Source) -> Source:
+    """The same model, of which the second block cannot be read."""
+
+    def tensor(name: str) -> Tensor:
+        if name.startswith("h.1"):
+            raise FormatError("the rest is damaged")
+        return source.tensor(name)
+
+    return Source(source.format, source.path, source.config, source.tokenizer, tensor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pydoc_data.topics import topics  # real prose that every Python carries
 
 import pytest
@@ -26,13 +25,7 @@ TEXT = " ".join(topics["with"].split())[:6000]
 PROMPTS = ["", "The", TEXT[500:530], TEXT[2000:2050], TEXT[3100:3110] + " is", "Ünïcode ✓"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower with more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def vocabulary(size: int) -> Tokenizer:

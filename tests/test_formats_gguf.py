@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 import gguf as peer
 import numpy as np
 import pytest
+import sources
 import torch
 from mutations import survived
-from sources import SMALL, assert_same, in_memory
-from torch import Tensor
+from sources import SMALL, assert_same, failing, in_memory
 
 from gpt2.errors import FormatError, InputError
 from gpt2.model.formats import Source, gguf, parameter_shapes
@@ -28,13 +29,7 @@ def source() -> Source:
     return in_memory(n_embd=64)
 
 
-def refused(path: Path, *words: str) -> None:
-    with pytest.raises(FormatError) as caught:
-        opened = gguf.open_source(path)
-        for name in parameter_shapes(opened.config):
-            opened.tensor(name)
-    for word in words:
-        assert word in str(caught.value)
+refused = functools.partial(sources.refused, gguf)
 
 
 def test_names_of_tensors_and_settings_are_the_packages_own(tmp_path: Path, source: Source) -> None:
@@ -245,12 +240,7 @@ def test_tensors_outside_the_file_or_not_numbers_are_refused(tmp_path: Path, sou
 
 
 def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path, source: Source) -> None:
-    def tensor(name: str) -> Tensor:
-        if name.startswith("h.1"):
-            raise FormatError("the rest is damaged")
-        return source.tensor(name)
-
-    broken = Source("workbench", tmp_path, source.config, source.tokenizer, tensor)
+    broken = failing(source)
     with pytest.raises(FormatError, match="the rest"):
         gguf.write(tmp_path / "model.gguf", broken)
     assert not list(tmp_path.iterdir())

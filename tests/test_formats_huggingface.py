@@ -14,11 +14,11 @@ import torch
 import transformers
 from mutations import survived
 from safetensors.torch import load_file, save_file
-from sources import SMALL, assert_same, in_memory, network
+from sources import SMALL, assert_same, failing, in_memory, network
 from torch import Tensor
 
 from gpt2.errors import FormatError, InputError
-from gpt2.model.formats import Source, huggingface
+from gpt2.model.formats import huggingface
 from gpt2.tokens.bpe import Tokenizer
 
 TEXTS = ["Hello, I'm a language model,", "  naïve café 你好\n\n\n1234", "one<|endoftext|>two", " 's 'S"]
@@ -331,12 +331,7 @@ def test_missing_and_damaged_weights_are_refused(folder: Path) -> None:
 def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path) -> None:
     source = in_memory()
 
-    def tensor(name: str) -> Tensor:
-        if name.startswith("h.1"):
-            raise FormatError("the rest is damaged")
-        return source.tensor(name)
-
-    broken = Source("workbench", tmp_path, source.config, source.tokenizer, tensor)
+    broken = failing(source)
     with pytest.raises(FormatError, match="the rest"):
         huggingface.write(tmp_path / "model", broken)
     assert not list(tmp_path.iterdir())

@@ -104,7 +104,6 @@ class Reproduction:
         self.compute = choose()
         self.stages: list[Json] = []
         self.shapes, self.n_vocab = scaling.shapes_for(config.minutes)
-        self.shards_folder = work.folder / "tokens" / "shards"
 
     def results(self) -> Json:
         """All stages, then the report."""
@@ -114,7 +113,7 @@ class Reproduction:
         key = {"corpus": corpus["digest"], "n_vocab": self.n_vocab}
         file = self.work.folder / "corpus" / corpus["documents"]
         tokens = self.stage("tokens", key, lambda folder: self.make_tokens(folder, file))
-        shards = Shards.open(self.shards_folder)
+        shards = Shards.open(self.work.folder / "tokens" / "shards")
         results = self.describe(corpus, tokens, shards)
         few = too_little(tokens)
         if few:
@@ -215,7 +214,7 @@ class Reproduction:
         """Train the size that the folder is named after."""
         rung = next(r for r in plan["ladder"] if r["name"] == folder.name)
         seed = self.config.seed
-        return scaling.train_rung(rung, plan["steps"], self.shards_folder, folder, seed, shards, self.console)
+        return scaling.train_rung(rung, plan["steps"], folder, seed, shards, self.compute, self.console)
 
     def measure(self, folder: Path, shards: Shards) -> Json:
         """Measure the size that the folder is named after."""

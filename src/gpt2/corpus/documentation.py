@@ -5,7 +5,8 @@ site's would be. `cut` makes documents of a page. A module's page may be a megab
 members inherited from elsewhere, so those blocks, the lists of names and the header with this machine's
 paths are taken out by name, and what is left is cut at classes and functions; all pieces of a module belong
 to one group, so that none is held out from its neighbours. Text is taken by the quick extractor: on these
-pages the usual one, made for articles, keeps 43 % of the text that this one does (measured on 368 pages).
+pages the usual one, made for articles, keeps 37 % of what this one does, in fifteen times the time
+(`benchmarks/documentation_extractors.py`, 288 pages).
 
     python -c "from gpt2.corpus.documentation import serve
     with serve() as site: input(site.start)"

@@ -1,8 +1,8 @@
 """The main text of a page.
 
-The paper used Dragnet and Newspaper, of which neither installs today. `default` is trafilatura (F1 0.962 on
-181 pages marked by hand, where Dragnet's published output has 0.907); `fast` is resiliparse (0.927, at ten
-times the speed, losing precision and not recall). Figures: article-extraction-benchmark's pages and measure.
+The paper used Dragnet and Newspaper, of which neither installs today. `default` is trafilatura (F1 0.960 on
+121 pages marked by hand); `fast` is resiliparse (0.911, at six times the speed, losing precision and not
+recall): `benchmarks/extraction.py`, on article-extraction-benchmark's pages and by its measure.
 Hostile or broken HTML gives a document, or None when there is no text; it never raises.
 
     python -c "import gpt2; print(gpt2.extract('<p>Words enough to be a text.</p>', method='fast'))"

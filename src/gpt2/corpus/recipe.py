@@ -169,9 +169,8 @@ def fetch_site(folder: Path, console: Console) -> list[Fetched]:
             (folder / name).unlink(missing_ok=True)
         if not port:
             raise
-    return crawl_site(
-        folder, 0, console
-    )  # the port was taken by another program, and so all addresses change
+    # the port was taken by another program, and so all addresses change
+    return crawl_site(folder, 0, console)
 
 
 def crawl_site(folder: Path, port: int, console: Console) -> list[Fetched]:

@@ -1,7 +1,7 @@
 """Where a model computes: device, number format and threads, chosen once.
 
 `auto` takes CUDA, then Apple's MPS, then the processor; and bfloat16 only where the hardware multiplies it
-(on a processor without such instructions it is emulated, some twenty times slower than float32). Weights
+(on a processor without such instructions it is emulated, and slower than float32). Weights
 stay in float32; a lower format applies to the matrix products alone, through torch's autocast.
 """
 

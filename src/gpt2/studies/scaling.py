@@ -94,11 +94,17 @@ def plan_ladder(
 
 
 def train_rung(
-    rung: Json, steps: int, tokens: Path, folder: Path, seed: int, shards: Shards, console: Console = QUIET
+    rung: Json,
+    steps: int,
+    folder: Path,
+    seed: int,
+    shards: Shards,
+    compute: Compute,
+    console: Console = QUIET,
 ) -> Json:
     """Train one size of the plan in `folder`, or go on with it."""
     config = TrainConfig(
-        tokens=tokens,
+        tokens=shards.folder,
         out=folder,
         model=GPT2Config(**rung["config"]),
         steps=steps,
@@ -108,7 +114,7 @@ def train_rung(
         callback_every=max(1, -(-steps // 8)),
         save_every_seconds=20,
     )
-    done = train(config, usual_callbacks(shards), resume_run=True, console=console)
+    done = train(config, usual_callbacks(shards, compute=compute), resume_run=True, console=console)
     return {
         "parameters": done.model.net.num_parameters(),
         "non_embedding": done.model.net.config.num_parameters(embeddings=False),

@@ -7,14 +7,14 @@ would each take a place in the vocabulary. In each word, the pair of neighbours 
 merged, again and again, until no learned pair is left. Ids follow GPT-2 in every vocabulary: the 256 bytes,
 printable ones first, then the merges in the order learned, then `<|endoftext|>`.
 
-`Tokenizer.encode_plainly` is that paragraph as code; `encode` and `encode_batch` give the same ids at about
-a thousand times the speed, by gigatoken where it is installed and by tiktoken where it is not. Tests hold
+`Tokenizer.encode_plainly` is that paragraph as code; `encode` and `encode_batch` give the same ids many
+times as fast (`benchmarks/encode.py`), by gigatoken where it is installed and by tiktoken where it is not. Tests hold
 the three equal on all characters but the newest: which of those are letters is for each library to know
 (tiktoken 0.14 knows Unicode 16, gigatoken 0.10 Unicode 17, the plain twin what `regex` knows).
 
 `<|endoftext|>` spelled out in a text is text like any other unless `allow_special` is given: what a page says
 must not be able to end a document. Rejected: Hugging Face `tokenizers`, which reads that spelling as the
-token and is 80 times slower; `tiktoken.get_encoding`, which downloads.
+token; `tiktoken.get_encoding`, which downloads.
 
 `data/gpt2.merges` holds GPT-2's 50,000 merges: zlib-compressed, left ids then right ids, little-endian
 uint16; `np.array(tokenizer.pairs, "<u2").T.tobytes()` is its content. OpenAI's `encoder.json` and

@@ -51,8 +51,8 @@ def document_losses(
         for k in range(0, len(documents), DOCUMENTS_AT_ONCE):
             texts = [split.document(i)[:limit].tolist() for i in documents[k : k + DOCUMENTS_AT_ONCE]]
             scores = score_ids(model.net, [[tok.end_of_text]] * len(texts), texts, compute=compute)
-            for ids, (logprobs, _) in zip(texts, scores, strict=True):
-                nats.append(-float(logprobs.sum()))
+            for ids, found in zip(texts, scores, strict=True):
+                nats.append(-found.logprob)
                 tokens.append(len(ids))
                 n_bytes.append(len(tok.decode_bytes(ids)))
             bar.advance(len(texts))

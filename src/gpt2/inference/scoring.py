@@ -5,7 +5,11 @@ Natural logarithms; sums in float64. The first token has no past of its own: `st
 read in windows: each ends `stride` tokens after the one before (the last one at the end of the text),
 reaches back as far as the context does, and of its tokens only those not scored yet count. A stride equal
 to the context (the default) is the fastest and the strictest; a smaller one gives each token more past.
-Logits are made in slices, never for a whole batch at once.
+
+Texts may be of any number and length: what is held at a time is a few windows, of which those that begin
+alike are read once (`gpt2.inference.prefill`), and the logits of a few rows. What a token's score is does
+not depend on what else is read with it, up to rounding. Matrix products are in float32 unless `compute`
+says otherwise.
 
     gpt2.score(model, ["A text."])[0].logprob
     gpt2.score(model, [("The capital of France is", " Paris")])[0].is_greedy
@@ -13,7 +17,7 @@ Logits are made in slices, never for a whole batch at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +26,23 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 
 from gpt2.errors import ConfigError, InputError
+from gpt2.inference.prefill import PackedGPT2, common_length, in_order, lay_out
 from gpt2.model.checkpoint import Model
 from gpt2.model.device import PLAIN, Compute
 from gpt2.model.transformer import GPT2
+from gpt2.tokens.bpe import Tokenizer
 
-LOGITS_AT_ONCE = 2**24
-"""Logits made at a time: 64 MB of float32."""
-TOKENS_AT_ONCE = 8192
+Ids = NDArray[np.int64]
+LogProbs = NDArray[np.float64]
+
+TOKENS_AT_ONCE = 2048
+"""Distinct tokens of a forward pass."""
+TOKENS_AHEAD = 65_536
+"""Tokens among which like beginnings are looked for."""
+LOGITS_AT_ONCE = 6_500_000
+"""Logits made at a time: 26 MB of float32, which stay in the processor's cache."""
+PACK_FROM = 1024
+"""Tokens for which packing the weights pays."""
 
 
 @dataclass(frozen=True)
@@ -41,134 +55,240 @@ class Score:
     """One a scored token."""
     tokens: list[int]
     """The scored token ids."""
-    is_greedy: bool
-    """Whether each scored token was the most likely one."""
+    ranks: list[int]
+    """Each scored token's place among all tokens by likelihood; 1 is the most likely."""
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether no token was more likely than the scored one, at each place."""
+        return all(rank == 1 for rank in self.ranks)
 
 
 @dataclass(frozen=True)
 class Window:
-    """One pass through the network: of `ids`, all but the last are read, and the last `scored` are scored."""
+    """One pass over a text: of `ids`, all but the last are read, and the last `scored` are scored."""
 
     text: int
     """Which text it is of."""
-    ids: NDArray[np.int64]
+    ids: Ids
     scored: int
-    at: int
-    """Place of its first scored token among all scored tokens of the text."""
+    last: bool
+    """Whether the text ends here."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Scored tokens of a text, as many as a window scores."""
+
+    text: int
+    """Which text it is of."""
+    tokens: Ids
+    """[n]"""
+    logprobs: LogProbs
+    """[n], in nats"""
+    ranks: Ids
+    """[n], 1 the most likely"""
+    last: bool
+    """Whether the text ends here."""
 
 
 def score(
     model: Model,
-    texts: Sequence[str | tuple[str, str]],
+    texts: Iterable[str | tuple[str, str]],
     start: str = "endoftext",
     stride: int | None = None,
     compute: Compute | None = None,
 ) -> list[Score]:
     """Score texts, or (context, continuation) pairs of which only the continuation counts.
 
-    A continuation is encoded by itself: its first token never merges with the context's end.
+    A continuation is encoded by itself: its first token never merges with the context's end. Where that end
+    is a word's end and the continuation begins with a space, that is how the whole is encoded too.
     """
-    if start not in ("endoftext", "none"):
-        raise ConfigError(f"start must be endoftext or none, not {start!r}")
+    return list(score_each(model, texts, start, stride, compute))
+
+
+def score_each(
+    model: Model,
+    texts: Iterable[str | tuple[str, str]],
+    start: str = "endoftext",
+    stride: int | None = None,
+    compute: Compute | None = None,
+) -> Iterator[Score]:
+    """The same, one text after the other in their order, for more of them than memory holds."""
     if isinstance(texts, str):
         raise InputError("score takes a list of texts; for one text give [text]")
-    tok = model.tokenizer
-    past: list[list[int]] = []
-    rest: list[list[int]] = []
-    for text in texts:
-        context, continuation = ("", text) if isinstance(text, str) else text
-        before, after = tok.encode(context), tok.encode(continuation)
-        if start == "endoftext":
-            before = [tok.end_of_text, *before]
-        elif not before:
-            before, after = after[:1], after[1:]
-        past.append(before)
-        rest.append(after)
-    scores = score_ids(model.net, past, rest, stride, compute)
-    return [
-        Score(float(logprobs.sum()), logprobs.tolist(), ids, bool(greedy.all()))
-        for (logprobs, greedy), ids in zip(scores, rest, strict=True)
-    ]
+    encoded = (encode(model.tokenizer, text, start) for text in texts)
+    return joined(score_pieces(model.net, ((past, [rest]) for past, rest in encoded), stride, compute))
 
 
-@torch.inference_mode()
+def joined(pieces: Iterable[Piece]) -> Iterator[Score]:
+    """The scores of texts, each as soon as its last piece is there."""
+    own: list[Piece] = []
+    for piece in pieces:
+        own.append(piece)
+        if piece.last:
+            logprobs = np.concatenate([p.logprobs for p in own])
+            tokens = np.concatenate([p.tokens for p in own])
+            ranks = np.concatenate([p.ranks for p in own])
+            yield Score(float(logprobs.sum()), logprobs.tolist(), tokens.tolist(), ranks.tolist())
+            own = []
+
+
+def encode(tok: Tokenizer, text: str | tuple[str, str], start: str) -> tuple[list[int], list[int]]:
+    """The tokens that are given and those that are scored."""
+    context, continuation = ("", text) if isinstance(text, str) else text
+    return begin(tok, tok.encode(context), tok.encode(continuation), start)
+
+
+def begin(tok: Tokenizer, past: list[int], rest: list[int], start: str) -> tuple[list[int], list[int]]:
+    """The question of the first token answered: what is given, what is scored."""
+    if start not in ("endoftext", "none"):
+        raise ConfigError(f"start must be endoftext or none, not {start!r}")
+    if start == "endoftext":
+        return [tok.end_of_text, *past], rest
+    return (past, rest) if past else (rest[:1], rest[1:])
+
+
 def score_ids(
     net: GPT2,
     past: Sequence[ArrayLike],
     rest: Sequence[ArrayLike],
     stride: int | None = None,
     compute: Compute | None = None,
-) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
-    """Log-probabilities of `rest` after `past`, and whether each token was the most likely one.
+) -> list[Score]:
+    """Scores of the token ids `rest` after the ids `past`, which must not be empty when `rest` has tokens."""
+    texts = ((before, [after]) for before, after in zip(past, rest, strict=True))
+    return list(joined(score_pieces(net, texts, stride, compute)))
 
-    Shapes: for text i two arrays [len(rest[i])]. `past[i]` must not be empty when `rest[i]` has tokens.
+
+def score_pieces(
+    net: GPT2,
+    texts: Iterable[tuple[ArrayLike, Iterable[ArrayLike]]],
+    stride: int | None = None,
+    compute: Compute | None = None,
+) -> Iterator[Piece]:
+    """Scores of texts given as (ids before, ids to score in chunks), window by window, all in order.
+
+    Neither the texts nor one text need fit into memory.
     """
     context = net.config.n_ctx
     stride = context if stride is None else stride
     if not 1 <= stride <= context:
         raise ConfigError(f"stride must be between 1 and the model's context of {context}, not {stride}")
-    windows: list[Window] = []
-    found: list[tuple[NDArray[np.float64], NDArray[np.bool_]]] = []
-    for i, (before, after) in enumerate(zip(past, rest, strict=True)):
-        first, second = np.asarray(before, np.int64), np.asarray(after, np.int64)
-        windows += cut_windows(i, np.concatenate([first, second]), len(first), context, stride)
-        found.append((np.zeros(len(second), np.float64), np.ones(len(second), np.bool_)))
-    for batch in batches(windows):
-        for w, logprobs, top in read(net, batch, compute or PLAIN):
-            found[w.text][0][w.at : w.at + w.scored] = logprobs
-            found[w.text][1][w.at : w.at + w.scored] = top
-    return found
+    windows = (
+        window
+        for i, (past, rest) in enumerate(texts)
+        for window in cut_windows(i, np.asarray(past, np.int64), rest, context, stride)
+    )
+    reader = None
+    for few in ahead(windows):
+        if reader is None:
+            reader = PackedGPT2(net, compute or PLAIN, pack=sum(len(w.ids) for w in few) >= PACK_FROM)
+        yield from read(reader, few)
 
 
 def cut_windows(
-    text: int, ids: NDArray[np.int64], n_past: int, context: int, stride: int
+    text: int, past: Ids, rest: Iterable[ArrayLike], context: int, stride: int
 ) -> Iterator[Window]:
-    """Windows that read at most `context` tokens; each token after the first `n_past` is scored once."""
-    done = n_past
-    if done == 0 and len(ids):
-        raise InputError("a text cannot be scored without any token before it")
+    """Windows that read at most `context` tokens; each token after `past` is scored once.
+
+    At least one window for every text, which scores nothing when there is nothing to score.
+    """
+    ids, done = past, len(past)
+    more = iter(rest)
     end = context + 1 if done <= context else done + stride
-    while done < len(ids):
+    last = False
+    while not last:
+        while len(ids) <= end and not last:  # one token beyond the window, to know whether it is the last
+            chunk = next(more, None)
+            last = chunk is None
+            if chunk is not None:
+                ids = np.concatenate([ids, np.asarray(chunk, np.int64)])
         end = min(end, len(ids))
-        yield Window(text, ids[max(0, end - 1 - context) : end], end - done, done - n_past)
-        done, end = end, end + stride
+        if done == 0 and end:
+            raise InputError("a text cannot be scored without any token before it")
+        yield Window(text, ids[max(0, end - 1 - context) : end], end - done, last)
+        passed = max(0, end - context)
+        ids, done, end = ids[passed:], end - passed, end - passed + stride
 
 
-def batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
-    """Windows of like length together, at most `TOKENS_AT_ONCE` tokens with their padding."""
-    batch: list[Window] = []
-    for w in sorted(windows, key=lambda w: -len(w.ids)):
-        if batch and len(batch[0].ids) * (len(batch) + 1) > TOKENS_AT_ONCE:
-            yield batch
-            batch = []
-        batch.append(w)
-    if batch:
-        yield batch
+def ahead(windows: Iterable[Window]) -> Iterator[list[Window]]:
+    """Lists of windows of about `TOKENS_AHEAD` tokens."""
+    few: list[Window] = []
+    tokens = 0
+    for window in windows:
+        few.append(window)
+        tokens += len(window.ids) + 1
+        if tokens >= TOKENS_AHEAD:
+            yield few
+            few, tokens = [], 0
+    if few:
+        yield few
 
 
-def read(
-    net: GPT2, windows: Sequence[Window], compute: Compute
-) -> Iterator[tuple[Window, NDArray[np.float64], NDArray[np.bool_]]]:
-    """One forward pass over windows padded on the right, which a causal network cannot see."""
-    like = net.wte.weight
-    padded = np.zeros((len(windows), len(windows[0].ids) - 1), np.int64)  # [B, T]; the first is the longest
-    for row, w in zip(padded, windows, strict=True):
-        row[: len(w.ids) - 1] = w.ids[:-1]
-    with compute.autocast(like):
-        hidden = net.hidden(torch.from_numpy(padded).to(like.device))  # [B, T, C]
-    rows = torch.cat(
-        [h[len(w.ids) - 1 - w.scored : len(w.ids) - 1] for h, w in zip(hidden, windows, strict=True)]
-    )
-    targets = torch.from_numpy(np.concatenate([w.ids[-w.scored :] for w in windows])).to(like.device)  # [N]
-    step = max(1, LOGITS_AT_ONCE // net.config.vocab_size)
-    logprobs, tops = [], []
-    for x, y in zip(torch.split(rows, step), torch.split(targets, step), strict=True):
-        with compute.autocast(like):
-            logits = net.head(x).float()  # [n, V]
-        logprobs.append(-F.cross_entropy(logits, y, reduction="none"))
-        tops.append(logits.argmax(dim=-1) == y)
-    logprob, top = torch.cat(logprobs).double().cpu().numpy(), torch.cat(tops).cpu().numpy()
-    at = 0
-    for w in windows:
-        yield w, logprob[at : at + w.scored], top[at : at + w.scored]
-        at += w.scored
+@torch.inference_mode()
+def read(reader: PackedGPT2, windows: Sequence[Window]) -> list[Piece]:
+    """Score windows, those with like beginnings in one pass."""
+    pieces = [Piece(w.text, w.ids[:0], np.empty(0), w.ids[:0], w.last) for w in windows]
+    busy = [i for i, w in enumerate(windows) if w.scored]
+    inputs = [windows[i].ids[:-1] for i in busy]
+    for some in passes(inputs):
+        layout = lay_out([inputs[k] for k in some])
+        found = [windows[busy[k]] for k in some]
+        places = np.concatenate([at[-w.scored :] for at, w in zip(layout.places, found, strict=True)])
+        targets = np.concatenate([w.ids[-w.scored :] for w in found])
+        logprobs, ranks = log_probabilities(reader, reader.hidden(layout), places, targets)
+        ends = np.cumsum([w.scored for w in found])
+        for k, w, end in zip(some, found, ends, strict=True):
+            own = slice(end - w.scored, end)
+            pieces[busy[k]] = Piece(w.text, targets[own], logprobs[own], ranks[own], w.last)
+    return pieces
+
+
+def passes(inputs: Sequence[Ids]) -> Iterator[list[int]]:
+    """Indices of what to read together, in the order of ids: at most `TOKENS_AT_ONCE` distinct tokens."""
+    some: list[int] = []
+    tokens, before = 0, np.empty(0, np.int64)
+    for i in in_order(inputs):
+        new = len(inputs[i]) - common_length(before, inputs[i])
+        if some and tokens + new > TOKENS_AT_ONCE:
+            yield some
+            some, tokens, new = [], 0, len(inputs[i])
+        some.append(i)
+        tokens, before = tokens + new, inputs[i]
+    if some:
+        yield some
+
+
+def log_probabilities(
+    reader: PackedGPT2, hidden: torch.Tensor, places: Ids, targets: Ids
+) -> tuple[LogProbs, Ids]:
+    """hidden [N, C]; for each of M tokens its place and id [M] -> log-probabilities and ranks [M].
+
+    What several texts share is computed once: logits of each place, and each pair of place and token.
+    """
+    V = reader.config.vocab_size
+    pairs, back = np.unique(places * V + targets, return_inverse=True)
+    rows, row_of = np.unique(pairs // V, return_inverse=True)
+    wanted = torch.from_numpy(pairs % V).to(hidden.device)
+    logprobs, ranks = np.empty(len(pairs), np.float64), np.empty(len(pairs), np.int64)
+    step = max(1, LOGITS_AT_ONCE // V)
+    for i in range(0, len(rows), step):
+        some = slice(*np.searchsorted(row_of, [i, i + step]))
+        row = row_of[some] - i
+        first = torch.from_numpy(np.flatnonzero(np.diff(row, prepend=-1))).to(hidden.device)  # [n]
+        at = torch.from_numpy(row).to(hidden.device)
+        logits = reader.logits(hidden[torch.from_numpy(rows[i : i + step]).to(hidden.device)])  # [n, V]
+        lost = F.cross_entropy(logits, wanted[some][first], reduction="none")  # of each row's first token
+        own = logits[at, wanted[some]]  # [m]
+        logprobs[some] = (own.double() - own[first][at].double() - lost[at].double()).cpu().numpy()
+        ranks[some] = 1 + count_above(logits, at, own)
+    return logprobs[back], ranks[back]
+
+
+def count_above(logits: torch.Tensor, at: torch.Tensor, own: torch.Tensor) -> Ids:
+    """How many logits of row `at[i]` are above `own[i]`, [m]."""
+    above = (logits if len(at) == len(logits) else logits[at]) > own[:, None]  # [m, V]
+    if above.device.type != "cpu":
+        return above.sum(dim=-1).cpu().numpy()
+    return np.array([np.count_nonzero(row) for row in above.numpy()], np.int64)  # ten times torch's speed

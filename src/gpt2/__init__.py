@@ -37,6 +37,7 @@ _HOMES = {
     "generate": "gpt2.inference.engine",
     "stream": "gpt2.inference.engine",
     "score": "gpt2.inference.scoring",
+    "verify": "gpt2.evaluation.verify",
     "train": "gpt2.training.trainer",
     "TrainConfig": "gpt2.training.trainer",
     "OptimizerConfig": "gpt2.training.optimizer",
@@ -64,12 +65,14 @@ __all__ = [
     "score",
     "stream",
     "train",
+    "verify",
 ]
 
 if TYPE_CHECKING:
     from gpt2.corpus.documents import Document
     from gpt2.corpus.extract import extract
     from gpt2.corpus.recipe import BuildConfig
+    from gpt2.evaluation.verify import verify
     from gpt2.inference.engine import generate, stream
     from gpt2.inference.scoring import score
     from gpt2.model.checkpoint import Model, load

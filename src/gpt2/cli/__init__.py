@@ -7,11 +7,13 @@
     training.py    gpt2 train
     inference.py   gpt2 generate, gpt2 score
     convert.py     gpt2 convert
+    verify.py      gpt2 verify
 
 Commands hold no logic: each parses, calls what Python programs call, and prints. A file of commands is named
 after the room it calls, and imports that room only when a command runs, so `gpt2 --help` is quick
 (benchmarks/startup.py). Exit status: 0 done; 2 and one sentence on standard error for what cannot be used;
-1 a fault of ours, with its traceback; 130 interrupted; 141 the reader of our output went away.
+1 a fault of ours, with its traceback, or a check of `gpt2 verify` that failed; 130 interrupted; 141 the reader
+of our output went away.
 
 Rejected: options made from the config dataclasses, which live beside torch and take seconds to import; and a
 bare `gpt2` as `gpt2 reproduce`, because then a word left out starts a long job.
@@ -41,7 +43,7 @@ from cyclopts import (
 )
 
 import gpt2
-from gpt2.cli import convert, corpus, inference, reproduce, tokens, training
+from gpt2.cli import convert, corpus, inference, reproduce, tokens, training, verify
 from gpt2.errors import nearest, sentence
 
 app = App(
@@ -60,8 +62,9 @@ app.command(training.train)
 app.command(inference.generate)
 app.command(inference.score)
 app.command(convert.convert)
+app.command(verify.verify)
 app.command(reproduce.report)
-IN_ORDER = ("reproduce", "corpus", "tokens", "train", "generate", "score", "convert", "report")
+IN_ORDER = ("reproduce", "corpus", "tokens", "train", "generate", "score", "convert", "verify", "report")
 for place, name in enumerate(IN_ORDER):
     app[name].sort_key = place  # help shows them in the order in which data flows
 

@@ -179,6 +179,23 @@ def test_bfloat16_is_near(model: Model) -> None:
     assert abs(exact.mean() - near.mean()) < 0.02 * abs(exact.mean())
 
 
+def test_logits_far_from_zero_lose_nothing_in_bfloat16(model: Model) -> None:
+    """OpenAI's weights have logits near -40 for every token: there a bfloat16 is 0.25 wide."""
+    net = GPT2(model.net.config, seed=5).eval()
+    past, rest = random_ids(1, 1), random_ids(20, 2)
+    with torch.inference_mode():
+        net.ln_f.weight[0], net.ln_f.bias[0], net.wte.weight[:, 0] = 0.0, 64.0, -0.625
+        logits = net(torch.tensor([past + rest[:-1]]))[0]
+        assert float(logits.mean()) == pytest.approx(-40, abs=1)
+        rounded = logits.bfloat16().double().log_softmax(-1)[torch.arange(20), torch.tensor(rest)].numpy()
+    exact, near = (
+        np.array(score_ids(net, [past], [rest], compute=c)[0].token_logprobs)
+        for c in (None, Compute("cpu", "bfloat16", 1))
+    )
+    assert np.abs(rounded - exact).mean() > 0.03, "rounded where they are, they would lose"
+    assert np.abs(near - exact).mean() < 0.003
+
+
 def test_what_cannot_be_scored_is_refused(model: Model) -> None:
     with pytest.raises(ConfigError, match="stride must be between 1 and the model's context of 24, not 25"):
         score(model, ["a"], stride=25)

@@ -143,7 +143,7 @@ def texts_at_once(config: GPT2Config, length: int) -> int:
 def cast_once(net: GPT2, dtype: torch.dtype) -> GPT2:
     """The same network with the blocks' matrices in `dtype`; what need not be cast is shared with it."""
     weights = {
-        name: p.to(dtype) if name.startswith("h.") and p.dim() == 2 else p
+        name: p.detach().to(dtype) if name.startswith("h.") and p.dim() == 2 else p.detach()
         for name, p in net.named_parameters()
     }
     with torch.device("meta"):

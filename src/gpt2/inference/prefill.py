@@ -110,7 +110,11 @@ class PackedGPT2:
             )
             for b in cast(list[Block], net.h)
         ]
-        self.head = make(net.wte.weight.detach().to(dtype), None, False)
+        wte = net.wte.weight.detach()
+        # A bfloat16 near -40, where OpenAI's weights have their logits, is 0.25 wide. Without what the tokens'
+        # embeddings have in common all logits of a place shift alike, and no probability changes.
+        head = wte if dtype == torch.float32 else wte - wte.mean(dim=0)
+        self.head = make(head.to(dtype), None, False)
 
     def hidden(self, layout: Layout) -> Tensor:
         """The final layer norm's output at each place, [N, C]."""
@@ -139,8 +143,8 @@ class PackedGPT2:
         return y
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[n, C] -> [n, V] in float32."""
-        return self.head(hidden.to(self.dtype)).float()
+        """[n, C] -> [n, V], in a format below float32 up to a number common to all of a row."""
+        return self.head(hidden.to(self.dtype))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -40,7 +40,9 @@ TOKENS_AT_ONCE = 2048
 TOKENS_AHEAD = 65_536
 """Tokens among which like beginnings are looked for."""
 LOGITS_AT_ONCE = 6_500_000
-"""Logits made at a time: 26 MB of float32, which stay in the processor's cache."""
+"""Logits made at a time: 26 MB of float32, about what a processor's cache holds."""
+SOFTMAX_AT_ONCE = 800_000
+"""Logits of which the softmax is made at a time: 3 MB, and as much again for what it writes."""
 PACK_FROM = 1024
 """Tokens for which packing the weights pays."""
 
@@ -270,25 +272,30 @@ def log_probabilities(
     V = reader.config.vocab_size
     pairs, back = np.unique(places * V + targets, return_inverse=True)
     rows, row_of = np.unique(pairs // V, return_inverse=True)
-    wanted = torch.from_numpy(pairs % V).to(hidden.device)
+    tokens = torch.from_numpy(pairs % V).to(hidden.device)
     logprobs, ranks = np.empty(len(pairs), np.float64), np.empty(len(pairs), np.int64)
-    step = max(1, LOGITS_AT_ONCE // V)
-    for i in range(0, len(rows), step):
-        some = slice(*np.searchsorted(row_of, [i, i + step]))
-        row = row_of[some] - i
-        first = torch.from_numpy(np.flatnonzero(np.diff(row, prepend=-1))).to(hidden.device)  # [n]
-        at = torch.from_numpy(row).to(hidden.device)
-        logits = reader.logits(hidden[torch.from_numpy(rows[i : i + step]).to(hidden.device)])  # [n, V]
-        lost = F.cross_entropy(logits, wanted[some][first], reduction="none")  # of each row's first token
-        own = logits[at, wanted[some]]  # [m]
-        logprobs[some] = (own.double() - own[first][at].double() - lost[at].double()).cpu().numpy()
-        ranks[some] = 1 + count_above(logits, at, own)
+    many, few = max(1, LOGITS_AT_ONCE // V), max(1, SOFTMAX_AT_ONCE // V)
+    for i in range(0, len(rows), many):
+        logits = reader.logits(hidden[torch.from_numpy(rows[i : i + many]).to(hidden.device)])
+        for j in range(i, i + len(logits), few):
+            part = logits[j - i : j - i + few]
+            some = slice(*np.searchsorted(row_of, [j, j + len(part)]))
+            at = torch.from_numpy(row_of[some] - j).to(hidden.device)
+            logprobs[some], ranks[some] = of_rows(part, at, tokens[some])
     return logprobs[back], ranks[back]
 
 
-def count_above(logits: torch.Tensor, at: torch.Tensor, own: torch.Tensor) -> Ids:
-    """How many logits of row `at[i]` are above `own[i]`, [m]."""
+def of_rows(logits: torch.Tensor, at: torch.Tensor, tokens: torch.Tensor) -> tuple[LogProbs, Ids]:
+    """logits [n, V], of which row `at[k]` is asked about `tokens[k]`, [m] in the order of rows -> [m], [m]."""
+    first = torch.searchsorted(at, torch.arange(len(logits), device=at.device))  # [n]
+    lost = F.cross_entropy(
+        logits.float(), tokens[first], reduction="none"
+    ).double()  # of each row's first token
+    own = logits[at, tokens]  # [m]
+    logprobs = own.double() - own[first][at].double() - lost[at]
     above = (logits if len(at) == len(logits) else logits[at]) > own[:, None]  # [m, V]
-    if above.device.type != "cpu":
-        return above.sum(dim=-1).cpu().numpy()
-    return np.array([np.count_nonzero(row) for row in above.numpy()], np.int64)  # ten times torch's speed
+    if above.device.type == "cpu":  # ten times as fast as torch's sum
+        ranks = np.array([1 + np.count_nonzero(row) for row in above.numpy()], np.int64)
+    else:
+        ranks = 1 + above.sum(dim=-1).cpu().numpy()
+    return logprobs.cpu().numpy(), ranks

@@ -87,8 +87,8 @@ def test_windows_equal_their_definition(model: Model, stride: int | None, n_past
     ids = random_ids(n_past + n_rest, n_past)
     step = stride or CONTEXT
     (found,) = score_ids(model.net, [ids[:n_past]], [ids[n_past:]], stride)
-    # The first window ends where the context is full; each later one `stride` tokens on, or with the text.
-    end = CONTEXT + 1 if n_past <= CONTEXT else n_past + step
+    # The first window ends where the context is full, or `stride` tokens on; so does each later one.
+    end = max(CONTEXT + 1, n_past + step)
     for i in range(n_past, len(ids)):
         while i >= end:
             end += step

@@ -5,6 +5,8 @@ Natural logarithms; sums in float64. The first token has no past of its own: `st
 read in windows: each ends `stride` tokens after the one before (the last one at the end of the text),
 reaches back as far as the context does, and of its tokens only those not scored yet count. A stride equal
 to the context (the default) is the fastest and the strictest; a smaller one gives each token more past.
+That is how lm-evaluation-harness does it too, with `start="endoftext"` for `loglikelihood_rolling`, and with
+`start="none"` for `loglikelihood` where a context is given.
 
 Texts may be of any number and length: what is held at a time is a few windows, of which those that begin
 alike are read once (`gpt2.inference.prefill`), and the logits of a few rows. What a token's score is does
@@ -198,7 +200,7 @@ def cut_windows(
     """
     ids, done = past, len(past)
     more = iter(rest)
-    end = context + 1 if done <= context else done + stride
+    end = max(context + 1, done + stride)
     last = False
     while not last:
         while len(ids) <= end and not last:  # one token beyond the window, to know whether it is the last

@@ -15,6 +15,8 @@ task are measured in one pass, a run can stop after any item, and intervals are 
         def measure(self, item, replies):
             scores = [s.logprob for s in replies[0]]
             return {"even": Measured(float(scores[1] > scores[0]), 1.0)}
+
+A file of tasks imports neither torch nor numpy at its top, so that `gpt2 tasks` starts at once.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from gpt2.evaluation.protocol import Protocol
-from gpt2.inference.scoring import Score
 from gpt2.workspace import Json
+
+if TYPE_CHECKING:
+    from gpt2.inference.scoring import Score
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Generate:
 
 
 Request = LogLikelihood | Rolling | Choices | Generate
-Reply = Score | list[Score] | str
+Reply: TypeAlias = "Score | list[Score] | str"
 
 
 @dataclass(frozen=True)

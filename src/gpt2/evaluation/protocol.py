@@ -52,6 +52,8 @@ class Protocol:
     """How text is generated."""
     cut: str = ""
     """Where a generated answer ends."""
+    most_confident: float = 1.0
+    """The share of items that counts, those the model was surest of (`Measured.confidence`), at least one."""
     version: int = 1
     """Raised when the same protocol gives another number than before."""
 

@@ -2,8 +2,9 @@
 
 Four kinds of request cover all of the paper's tasks. A task turns the rows of its data into items, each with
 its requests; `gpt2.evaluation.run` puts them to the model, many at a time, and hands each item its replies;
-`measure` turns those into a numerator and a denominator for every protocol of the task. So all protocols of a
-task are measured in one pass, a run can stop after any item, and intervals are drawn over items or groups.
+`follow` may ask more, knowing them; `measure` turns all replies into a numerator and a denominator for every
+protocol of the task. So all protocols of a task are measured in one pass, a run can stop after any item, and
+intervals are drawn over items or groups.
 
     class Parity(Task):
         protocols = (Protocol("parity", "even", "accuracy", data="parity", statistic="percent"),)
@@ -73,6 +74,8 @@ class Generate:
     """Generation ends where one of these begins."""
     top_k: int | None = None
     """None is greedy; otherwise drawn among the k likeliest at temperature 1, seeded by the item's id."""
+    ending: str = ""
+    """Stands after the prompt and is read whole: with an ending, a prompt that does not fit loses its end."""
 
 
 Request = LogLikelihood | Rolling | Choices | Generate
@@ -102,6 +105,8 @@ class Measured:
     """What the model said, for the file of items; for BLEU, the hypothesis that is scored."""
     reference: str = ""
     """For BLEU only: the reference."""
+    confidence: float | None = None
+    """How sure the model was, where a protocol asks for it: a probability."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,24 @@ class Task(ABC):
     def items(self, rows: Sequence[Any]) -> Iterator[Item | Malformed]:
         """Items out of the rows of the data set."""
 
+    def follow(self, item: Item, replies: Sequence[Reply]) -> Sequence[Request]:  # noqa: ARG002
+        """What is asked next, knowing all replies so far; nothing when the item is done.
+
+        For what depends on the model's own words: the next turn of a conversation, how sure it was of them.
+        """
+        return ()
+
     @abstractmethod
     def measure(self, item: Item, replies: Sequence[Reply]) -> Mapping[str, Measured]:
-        """By the name of each protocol that has something to say of this item, what it adds."""
+        """By the name of each protocol that has something to say of this item, what it adds.
+
+        `replies` are those to the item's requests, then those to what followed.
+        """
+
+    def remarks(
+        self,
+        rows: Sequence[Any],  # noqa: ARG002
+        done: Sequence[tuple[Item, Mapping[str, Measured]]],  # noqa: ARG002
+    ) -> Sequence[str]:
+        """Lines to print with the results: example pairs out of the data, the most confident answers."""
+        return ()

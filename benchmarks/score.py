@@ -225,6 +225,7 @@ def main() -> None:
                 times[engine] = []
             for _ in range(options.rounds):
                 for engine, worker in workers.items():
+                    time.sleep(0.5)  # until the last one's threads have gone to sleep
                     times[engine].append(worker.score(kind, options.short)[0])
             print(f"\n{kind}: {len(x)} texts, {tokens:,} tokens")
             for engine, dtype in ENGINES.items():

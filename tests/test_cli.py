@@ -128,19 +128,6 @@ def test_token_files_of_all_makers_are_inspected(run: Run, world: World, tmp_pat
     assert run("tokens", "inspect", broken).refused("checksum")
 
 
-def test_score_adds_up(run: Run, world: World) -> None:
-    for start, skipped in (("endoftext", 0), ("none", 1)):
-        s = json.loads(run("score", world.model, "The lazy dog", "--start", start, "--json").out)
-        ids = json.loads(run("tokens", "encode", "The lazy dog", "--vocabulary", world.model, "--json").out)
-        assert s["token_ids"] == ids["ids"][skipped:] and s["tokens"] == len(s["token_ids"])
-        assert s["logprob"] == pytest.approx(sum(s["token_logprobs"]))
-        assert s["perplexity"] == pytest.approx(np.exp(-s["logprob"] / s["tokens"]))
-        size = len("".join(s["token_texts"]).encode())
-        assert s["bits_per_byte"] == pytest.approx(-s["logprob"] / size / np.log(2))
-    assert run("score", world.model, "The lazy dog").out.startswith("token ")
-    assert run("score", world.model, "").refused("no token to score")
-
-
 def test_generate_follows_its_seed_and_its_options(run: Run, world: World) -> None:
     def generate(*options: str) -> str:
         return run("generate", world.model, "The", "--max-tokens", "12", *options).out

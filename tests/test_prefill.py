@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +66,26 @@ def test_bfloat16_reads_nearly_the_same(net: GPT2, pack: bool) -> None:
         )
     assert not torch.equal(exact, near)
     assert float((exact - near).abs().mean()) < 0.02 * float(exact.abs().mean())
+
+
+def test_packed_weights_are_kept_until_the_weights_change(net: GPT2) -> None:
+    own, compute, layout = copy.deepcopy(net), Compute("cpu", "float32", 1), lay_out(families())
+    first = PackedGPT2.of(own, compute)
+    assert PackedGPT2.of(own, compute) is first
+    assert PackedGPT2.of(own, Compute("cpu", "bfloat16", 1)) is not first
+    before = PackedGPT2.of(own, compute).hidden(layout)
+    with torch.no_grad():
+        own.h[1].mlp.c_fc.weight.mul_(1.5)
+    with torch.inference_mode():
+        after = PackedGPT2.of(own, compute).hidden(layout)
+        assert not torch.allclose(before, after)
+        expected = own.hidden(torch.from_numpy(families()[-1])[None])[0]
+        places = torch.from_numpy(layout.places[-1])
+        torch.testing.assert_close(after[places], expected, atol=2e-5, rtol=1e-5)
+    held = weakref.ref(own)
+    del own
+    gc.collect()
+    assert held() is None, "what is kept does not keep the network alive"
 
 
 def test_a_beginning_is_laid_out_once() -> None:

@@ -5,7 +5,8 @@
     corpus.py      gpt2 corpus ...
     tokens.py      gpt2 tokens ...
     training.py    gpt2 train
-    inference.py   gpt2 generate, gpt2 score
+    inference.py   gpt2 generate
+    scoring.py     gpt2 score
     convert.py     gpt2 convert
     verify.py      gpt2 verify
 
@@ -43,7 +44,7 @@ from cyclopts import (
 )
 
 import gpt2
-from gpt2.cli import convert, corpus, inference, reproduce, tokens, training, verify
+from gpt2.cli import convert, corpus, inference, reproduce, scoring, tokens, training, verify
 from gpt2.errors import nearest, sentence
 
 app = App(
@@ -60,7 +61,7 @@ app.command(corpus.app)
 app.command(tokens.app)
 app.command(training.train)
 app.command(inference.generate)
-app.command(inference.score)
+app.command(scoring.score)
 app.command(convert.convert)
 app.command(verify.verify)
 app.command(reproduce.report)

@@ -1,14 +1,13 @@
-"""gpt2 generate and gpt2 score: using a model.
+"""gpt2 generate: going on from a text.
 
 gpt2 generate reproduce "The meaning of"
-gpt2 score reproduce "A sentence."
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -26,7 +25,6 @@ from gpt2.cli.talk import (
     text_or_input,
     typed_lines,
 )
-from gpt2.errors import InputError
 
 
 def generate(
@@ -85,52 +83,3 @@ def generate(
         return
     texts = gpt2.generate(m, [prompt] * samples, seed=seed, **how)
     talk.result({"prompt": prompt, "texts": texts}, "\n\n".join(prompt + t for t in texts))
-
-
-def score(
-    model: Path,
-    text: str | None = None,
-    *,
-    start: Literal["endoftext", "none"] = "endoftext",
-    stride: Count | None = None,
-    computing: Computing = COMPUTING,
-    talk: Talk = TALK,
-) -> None:
-    """The log-probability of a text and of each of its tokens, in nats.
-
-    Parameters
-    ----------
-    model:
-        A model in any known format: folder or file, a training run, the folder of `gpt2 reproduce`, hub name.
-    text:
-        The text to score; standard input when not given.
-    start:
-        With endoftext the first token follows <|endoftext|>; with none the first token is not scored.
-    stride:
-        Tokens between two windows of a text longer than the context; the context when not given.
-    """
-    import math
-
-    compute = computing.choose()
-    m = open_model(model, compute)
-    (s,) = gpt2.score(m, [text_or_input(text)], start=start, stride=stride, compute=compute)
-    if not s.tokens:
-        raise InputError("the text has no token to score after its start; give a longer one")
-    facts = {
-        "logprob": s.logprob,
-        "tokens": len(s.tokens),
-        "perplexity": math.exp(-s.logprob / len(s.tokens)),
-        "bits_per_byte": -s.logprob / math.log(2) / len(m.tokenizer.decode_bytes(s.tokens)),
-        "start": start,
-        "dtype": compute.dtype,
-    }
-    pieces = [m.tokenizer.decode([t]) for t in s.tokens]
-    talk.table(
-        ["token", "log-probability"],
-        [[repr(piece), value] for piece, value in zip(pieces, s.token_logprobs, strict=True)],
-    )
-    detail = {"token_ids": s.tokens, "token_texts": pieces, "token_logprobs": s.token_logprobs}
-    if talk.json:
-        talk.result({**facts, **detail}, "")
-    else:
-        talk.facts(facts)

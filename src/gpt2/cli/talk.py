@@ -81,6 +81,15 @@ class Computing:
         return choose(self.device, self.dtype, self.threads)
 
 
+@Parameter(name="*", group=Group("Computing", sort_key=90))
+@dataclass(frozen=True)
+class ComputingExactly(Computing):
+    """The same, in float32 unless asked otherwise."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Format of matrix products; auto takes bfloat16 where the hardware multiplies it."""
+
+
 @Parameter(name="*", group=Group("Output", sort_key=99))
 @dataclass(frozen=True)
 class Talk:
@@ -124,7 +133,7 @@ class Talk:
             ) from None
 
 
-TALK, COMPUTING = Talk(), Computing()
+TALK, COMPUTING, EXACTLY = Talk(), Computing(), ComputingExactly()
 
 
 def put(text: str) -> None:

@@ -166,16 +166,21 @@ def decode_text(data: bytes, path: Path) -> str:
 def jsonl_rows(path: Path) -> Iterator[Json]:
     """The objects of a file of JSON lines."""
     with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise FormatError(f"line {number} of {path} is not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise FormatError(f"line {number} of {path} is not a JSON object with a field 'text'")
-            yield row
+        yield from json_lines(stream, str(path))
+
+
+def json_lines(stream: Iterable[bytes], name: str) -> Iterator[Json]:
+    """The objects of JSON lines called `name`."""
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise FormatError(f"line {number} of {name} is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise FormatError(f"line {number} of {name} is not a JSON object with a field 'text'")
+        yield row
 
 
 def parquet_rows(path: Path, needed: list[str], taken: Iterable[str] = ()) -> Iterator[Json]:

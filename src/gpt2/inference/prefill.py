@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -84,13 +85,13 @@ def common_length(a: Ids, b: Ids) -> int:
 
 
 class PackedGPT2:
-    """A network made ready for reading. It holds its own copy of the weights unless `pack` is off.
+    """A network made ready for reading. It holds its own copy of the matrices unless `pack` is off.
 
     Matrix products are in the format of `compute`; residual sums, layer norms and the softmax in float32.
     """
 
     def __init__(self, net: GPT2, compute: Compute, pack: bool = True) -> None:
-        self.net, self.config = net, net.config
+        self.config = net.config
         self.dtype = DTYPES[compute.dtype]
         self.device = net.wte.weight.device
         can = pack and self.device.type == "cpu" and torch._C._has_mkldnn
@@ -99,33 +100,49 @@ class PackedGPT2:
         def layer(linear: nn.Linear, gelu: bool = False) -> Layer:
             return make(linear.weight.detach().to(dtype), linear.bias.detach().to(dtype), gelu)
 
+        def norm(ln: nn.LayerNorm) -> Layer:
+            weight, bias, epsilon = ln.weight.detach(), ln.bias.detach(), ln.eps
+            return lambda x: F.layer_norm(x, weight.shape, weight, bias, epsilon)
+
         self.blocks = [
             (
-                b.ln_1,
+                norm(b.ln_1),
                 layer(b.attn.c_attn),
                 layer(b.attn.c_proj),
-                b.ln_2,
+                norm(b.ln_2),
                 layer(b.mlp.c_fc, gelu=True),
                 layer(b.mlp.c_proj),
             )
             for b in cast(list[Block], net.h)
         ]
-        wte = net.wte.weight.detach()
+        self.ln_f = norm(net.ln_f)
+        self.wte, self.wpe = net.wte.weight.detach(), net.wpe.weight.detach()
         # A bfloat16 near -40, where OpenAI's weights have their logits, is 0.25 wide. Without what the tokens'
         # embeddings have in common all logits of a place shift alike, and no probability changes.
-        head = wte if dtype == torch.float32 else wte - wte.mean(dim=0)
+        head = self.wte if dtype == torch.float32 else self.wte - self.wte.mean(dim=0)
         self.head = make(head.to(dtype), None, False)
+
+    @classmethod
+    def of(cls, net: GPT2, compute: Compute) -> PackedGPT2:
+        """The packed network, made once for as long as the weights stay as they are."""
+        try:
+            stamp = (compute.dtype, *((p.data_ptr(), p._version) for p in net.parameters()))
+        except RuntimeError:  # weights made in inference mode do not count their changes
+            return cls(net, compute)
+        kept = PACKED.get(net)
+        if kept is None or kept[0] != stamp:
+            PACKED.pop(net, None)  # before the new one takes memory
+            PACKED[net] = kept = (stamp, cls(net, compute))
+        return kept[1]
 
     def hidden(self, layout: Layout) -> Tensor:
         """The final layer norm's output at each place, [N, C]."""
-        net = self.net
-        x = net.wte(torch.from_numpy(layout.ids).to(self.device))
-        x += net.wpe(torch.from_numpy(layout.positions).to(self.device))  # [N, C]
+        x = self.wte[torch.from_numpy(layout.ids).to(self.device)]
+        x += self.wpe[torch.from_numpy(layout.positions).to(self.device)]  # [N, C]
         for ln_1, c_attn, attn_proj, ln_2, c_fc, mlp_proj in self.blocks:
             x += attn_proj(self.attention(c_attn(ln_1(x).to(self.dtype)), layout))
             x += mlp_proj(c_fc(ln_2(x).to(self.dtype)))
-        out: Tensor = net.ln_f(x)
-        return out
+        return self.ln_f(x)
 
     def attention(self, qkv: Tensor, layout: Layout) -> Tensor:
         """[N, 3C] -> [N, C]: each sequence's own tokens look at all of its places up to themselves."""
@@ -145,6 +162,10 @@ class PackedGPT2:
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, C] -> [n, V], in a format below float32 up to a number common to all of a row."""
         return self.head(hidden.to(self.dtype))
+
+
+PACKED: WeakKeyDictionary[GPT2, tuple[object, PackedGPT2]] = WeakKeyDictionary()
+"""Packed networks and the state of the weights that they were made of."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -187,7 +187,9 @@ def score_pieces(
     reader = None
     for few in ahead(windows):
         if reader is None:
-            reader = PackedGPT2(net, compute or PLAIN, pack=sum(len(w.ids) for w in few) >= PACK_FROM)
+            many = sum(len(w.ids) for w in few) >= PACK_FROM
+            how = compute or PLAIN
+            reader = PackedGPT2.of(net, how) if many else PackedGPT2(net, how, pack=False)
         yield from read(reader, few)
 
 

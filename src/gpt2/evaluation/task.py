@@ -1,6 +1,6 @@
 """A task: items out of data, what is asked of the model for each, and what its answers are worth.
 
-Four kinds of request cover all of the paper's tasks. A task turns the rows of its data into items, each with
+Five kinds of request cover all of the paper's tasks. A task turns the rows of its data into items, each with
 its requests; `gpt2.evaluation.run` puts them to the model, many at a time, and hands each item its replies;
 `follow` may ask more, knowing them; `measure` turns all replies into a numerator and a denominator for every
 protocol of the task. So all protocols of a task are measured in one pass, a run can stop after any item, and
@@ -25,9 +25,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gpt2.evaluation.protocol import Protocol
+from gpt2.inference.passages import Passage
 from gpt2.workspace import Json
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ class Generate:
     """Stands after the prompt and is read whole: with an ending, a prompt that does not fit loses its end."""
 
 
-Request = LogLikelihood | Rolling | Choices | Generate
+Request = LogLikelihood | Rolling | Passage | Choices | Generate
+"""A `Passage` is a part of a text that is read as a whole; the reply is a `Score` of its tokens."""
 Reply: TypeAlias = "Score | list[Score] | str"
 
 
@@ -120,12 +122,14 @@ class Malformed:
 class Task(ABC):
     """What every file of `gpt2.evaluation.tasks` has at least one of."""
 
-    name: ClassVar[str]
+    name: str
     """As in `--tasks`."""
-    protocols: ClassVar[tuple[Protocol, ...]]
+    protocols: tuple[Protocol, ...]
     """All ways of measuring it, taken in one pass over one data set."""
-    whole: ClassVar[int | None] = None
+    whole: int | None = None
     """Items in the whole split that the paper measured."""
+    on_request: bool = False
+    """Whether it is left out unless one of its protocols is asked for by name: strides that take hours."""
 
     @abstractmethod
     def items(self, rows: Sequence[Any]) -> Iterator[Item | Malformed]:

@@ -292,14 +292,14 @@ def log_probabilities(
 def of_rows(logits: torch.Tensor, at: torch.Tensor, tokens: torch.Tensor) -> tuple[LogProbs, Ids]:
     """logits [n, V], of which row `at[k]` is asked about `tokens[k]`, [m] in the order of rows -> [m], [m]."""
     first = torch.searchsorted(at, torch.arange(len(logits), device=at.device))  # [n]
-    lost = F.cross_entropy(
-        logits.float(), tokens[first], reduction="none"
-    ).double()  # of each row's first token
+    logits = logits.float()
+    lost = F.cross_entropy(logits, tokens[first], reduction="none").double()  # of each row's first token
     own = logits[at, tokens]  # [m]
     logprobs = own.double() - own[first][at].double() - lost[at]
-    above = (logits if len(at) == len(logits) else logits[at]) > own[:, None]  # [m, V]
-    if above.device.type == "cpu":  # ten times as fast as torch's sum
-        ranks = np.array([1 + np.count_nonzero(row) for row in above.numpy()], np.int64)
+    if logits.device.type == "cpu":  # three times as fast as torch's comparison and sum
+        rows, limits = logits.numpy(), own.numpy()
+        above = [np.count_nonzero(rows[i] > limit) for i, limit in zip(at.tolist(), limits, strict=True)]
+        ranks = 1 + np.array(above, np.int64)
     else:
-        ranks = 1 + above.sum(dim=-1).cpu().numpy()
+        ranks = 1 + (logits[at] > own[:, None]).sum(dim=-1).cpu().numpy()
     return logprobs.cpu().numpy(), ranks

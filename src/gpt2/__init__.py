@@ -37,6 +37,7 @@ _HOMES = {
     "generate": "gpt2.inference.engine",
     "stream": "gpt2.inference.engine",
     "score": "gpt2.inference.scoring",
+    "evaluate": "gpt2.evaluation.run",
     "verify": "gpt2.evaluation.verify",
     "train": "gpt2.training.trainer",
     "TrainConfig": "gpt2.training.trainer",
@@ -59,6 +60,7 @@ __all__ = [
     "Tokenizer",
     "TrainConfig",
     "convert",
+    "evaluate",
     "extract",
     "generate",
     "load",
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from gpt2.corpus.documents import Document
     from gpt2.corpus.extract import extract
     from gpt2.corpus.recipe import BuildConfig
+    from gpt2.evaluation.run import evaluate
     from gpt2.evaluation.verify import verify
     from gpt2.inference.engine import generate, stream
     from gpt2.inference.scoring import score

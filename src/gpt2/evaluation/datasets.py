@@ -306,8 +306,16 @@ DATA_SETS: dict[str, DataSet] = {
             DataSet(
                 f"wmt14-{source}-{target}",
                 f"WMT 2014, newstest2014, {source} to {target}",
-                (Copy("translation.read", (f"*/newstest2014.{source}", f"*/newstest2014.{target}")),),
-                "newstest2014.en and .fr as plain text, line by line, or with --download from the hub",
+                (
+                    Copy(
+                        "translation.read",
+                        tuple(
+                            f"*/newstest{year}.{side}" for year in (2014, 2013) for side in (source, target)
+                        ),
+                    ),
+                ),
+                "newstest2014 and, for example pairs, newstest2013 as plain text in English and French, line by "
+                "line, or with --download from the hub",
                 {
                     "d74e021c32ea6dd6e710bb5436197c0af35eb65fb0b7e2ba2504368d5f8578ad": "2,002 of its lines",
                     "794986158daee8ee493c0be124160256635c6cdf670590f6db52930ede934b0a": "2,002 of its lines",

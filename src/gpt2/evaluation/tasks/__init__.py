@@ -15,7 +15,12 @@ from collections.abc import Sequence
 from gpt2.errors import ConfigError, nearest
 from gpt2.evaluation.task import Task
 
-FILES: tuple[str, ...] = ()
+FILES: tuple[str, ...] = (
+    "coqa",
+    "summarization",
+    "translation",
+    "natural_questions",
+)
 """The files of this folder, in the order in which their tasks are shown."""
 ON_REQUEST = ("text",)
 """Tasks that `all` leaves out: they measure what the user gives."""

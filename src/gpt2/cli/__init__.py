@@ -7,6 +7,7 @@
     training.py    gpt2 train
     inference.py   gpt2 generate
     scoring.py     gpt2 score
+    evaluate.py    gpt2 evaluate, gpt2 tasks
     convert.py     gpt2 convert
     verify.py      gpt2 verify
 
@@ -44,7 +45,7 @@ from cyclopts import (
 )
 
 import gpt2
-from gpt2.cli import convert, corpus, inference, reproduce, scoring, tokens, training, verify
+from gpt2.cli import convert, corpus, evaluate, inference, reproduce, scoring, tokens, training, verify
 from gpt2.errors import nearest, sentence
 
 app = App(
@@ -62,15 +63,18 @@ app.command(tokens.app)
 app.command(training.train)
 app.command(inference.generate)
 app.command(scoring.score)
+app.command(evaluate.evaluate)
+app.command(evaluate.tasks)
 app.command(convert.convert)
 app.command(verify.verify)
 app.command(reproduce.report)
-IN_ORDER = ("reproduce", "corpus", "tokens", "train", "generate", "score", "convert", "verify", "report")
-for place, name in enumerate(IN_ORDER):
+IN_ORDER = "reproduce corpus tokens train generate score evaluate tasks convert verify report"
+for place, name in enumerate(IN_ORDER.split()):
     app[name].sort_key = place  # help shows them in the order in which data flows
 
 GOES_ON = {
     "reproduce": "; the same command goes on from here",
+    "evaluate": "; with --out, the same command goes on from the last part that is done",
     "train": "; the same command with --resume goes on from the last checkpoint",
 }
 

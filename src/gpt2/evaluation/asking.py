@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from gpt2.evaluation.generation import answer
+from gpt2.evaluation.generation import answer, room_beside
 from gpt2.evaluation.task import (
     Choices,
     Generate,
@@ -185,7 +185,7 @@ def is_cut(model: Model, request: Request) -> bool:
     """Whether a context does not fit, and loses its beginning."""
     room = model.net.config.n_ctx
     if isinstance(request, Generate):
-        return tokens_above(model, request.prompt + request.ending, room - request.max_tokens)
+        return tokens_above(model, request.prompt + request.ending, room_beside(model, request.max_tokens))
     room += request.start == "none"  # the last token of a text is not read
     pairs = [text for text in texts_of(request) if isinstance(text, tuple)]
     return any(tokens_above(model, context + target, room) for context, target in pairs)

@@ -91,21 +91,35 @@ def cache() -> Path:
 class Library:
     """The user's folder and the cache, each listed once; a single file is the data of the task `text`."""
 
-    def __init__(self, place: str | Path | None = None) -> None:
+    def __init__(self, place: str | Path | None = None, download: bool = False) -> None:
+        self.download = download
         named = place or os.environ.get("GPT2_DATA")
         self.place = Path(named) if named else None
         if self.place and not self.place.exists():
             raise InputError(f"there is no folder {self.place}; give the folder that has the data sets")
         alone = self.place is not None and self.place.is_file()
         self.file = self.place if alone else None
-        self._folders = ([self.place] if self.place and not alone else []) + [cache()]
-        self._files = [listed(folder) for folder in self._folders]
+        self.folders = ([self.place] if self.place and not alone else []) + [cache()]
+        self._files = [listed(folder) for folder in self.folders]
 
     def find(self, name: str) -> Found | None:
-        """The data set of this name, if it is here."""
+        """The data set of this name, if it is here, or on the hub and downloads are wanted.
+
+        Raises `FetchError` and `MissingExtra` as `gpt2.evaluation.download` does.
+        """
         data = DATA_SETS[name]
         if name == "text":
             return Found(data, data.copies[0], (self.file,)) if self.file else None
+        found = self._look(data)
+        if found is None and self.download:
+            from gpt2.evaluation.download import download
+
+            download(name, cache())
+            self._files[-1] = listed(cache())
+            found = self._look(data)
+        return found
+
+    def _look(self, data: DataSet) -> Found | None:
         for files in self._files:
             for copy in data.copies:
                 paths = [next((p for tail, p in files if fnmatchcase(tail, f)), None) for f in copy.files]
@@ -115,7 +129,7 @@ class Library:
 
     def lacking(self, name: str) -> str:
         """Why a data set is not found and how to get it, in one sentence."""
-        places = " or ".join(str(folder) for folder in self._folders if folder.exists()) or "any folder"
+        places = " or ".join(str(folder) for folder in self.folders if folder.exists()) or "any folder"
         files = " and ".join(f.split("/")[-1] for f in DATA_SETS[name].copies[0].files)
         where = "--data DIR" if self.place is None or self.file else str(self.place)
         if name == "text":

@@ -44,10 +44,15 @@ def answer(
 
 def prompt_ids(model: Model, request: Generate) -> list[int]:
     """The tokens that are read: of the prompt as many as there is room for, then the ending."""
-    context = model.net.config.n_ctx
-    room = max(context - request.max_tokens, context // 2, 1)
+    room = room_beside(model, request.max_tokens)
     prompt = model.tokenizer.encode(request.prompt)
     if not request.ending:
         return prompt[-room:]
     ending = model.tokenizer.encode(request.ending)
     return (prompt[: max(0, room - len(ending))] + ending)[-room:]
+
+
+def room_beside(model: Model, max_tokens: int) -> int:
+    """How many tokens of a prompt are read beside so many new ones."""
+    context = model.net.config.n_ctx
+    return max(context - max_tokens, context // 2, 1)

@@ -69,6 +69,7 @@ def evaluate(
     protocols: Sequence[str] | None = None,
     out: str | Path | None = None,
     limit: int | None = None,
+    download: bool = False,
     compute: Compute | None = None,
     console: Console = QUIET,
 ) -> Results:
@@ -76,13 +77,14 @@ def evaluate(
 
     `data` is the folder that has the data sets (GPT2_DATA when not given), `protocols` keeps only those of
     these names (lambada/last-word, or last-word), `out` is a folder for every item and the results, `limit` is
-    for the first items of each task only. Data that is not there gives a row that says how to get it. Raises
-    `ConfigError` for an unknown task or protocol, `InputError` when there is no such folder or model.
+    for the first items of each task only, `download` allows to get data sets from the hub. Data that is not
+    there gives a row that says how to get it. Raises `ConfigError` for an unknown task or protocol,
+    `InputError` when there is no such folder or model.
     """
     chosen = with_protocols(tasks_named([tasks] if isinstance(tasks, str) else list(tasks)), protocols)
     if limit is not None and limit < 1:
         raise ConfigError(f"limit must be at least 1, not {limit}")
-    library = Library(data)
+    library = Library(data, download)
     if not isinstance(model, Model):
         model = load(model)
     folder = None if out is None else Path(out)
@@ -134,11 +136,11 @@ def with_protocols(tasks: Sequence[Task], names: Sequence[str] | None) -> list[t
 def measure(run: Run, task: Task, kept: Sequence[Protocol]) -> list[Row]:
     """The rows of a task, those of the protocols `kept`; without its data, rows that say how to get it."""
     size = size_of(run.model)
-    found = run.library.find(task.protocols[0].data)
-    if found is None:
-        reason = run.library.lacking(task.protocols[0].data)
-        return [without(task, p, size, f"no data: {reason}") for p in kept]
+    name = task.protocols[0].data
     try:
+        found = run.library.find(name)
+        if found is None:
+            return [without(task, p, size, f"no data: {run.library.lacking(name)}") for p in kept]
         rows, digests = found.rows(), found.digests()
         items = list(task.items(rows))
         good = [item for item in items if isinstance(item, Item)][: run.limit]

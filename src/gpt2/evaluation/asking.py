@@ -5,7 +5,8 @@ are read once and no pass is half empty (`gpt2.inference.scoring`), those that a
 What a task asks after it knows the replies is put in the next round, again for all items together.
 
 What does not fit a model's context is handled by one rule for all tasks: a context loses its beginning, and
-the item counts as cut; a continuation with no token, or with more than the context, cannot be asked, and a
+the item counts as cut; choices lose as much of it as the longest of them needs, so that all are judged by, and
+read once, the same context; a continuation with no token, or with more than the context, cannot be asked, and a
 text that is measured as a whole is read in windows.
 
     replies = ask(model, task, items)
@@ -97,8 +98,7 @@ def put(
                 streams[request.start, None].append(i)
     for (start, stride), members in streams.items():
         texts = [texts_of(requests[i][1]) for i in members]
-        flat = [text for some in texts for text in some]
-        scores = scored(model, flat, start, stride, compute, progress)
+        scores = scored(model, texts, start, stride, compute, progress)
         for i, some in zip(members, texts, strict=True):
             own = [next(scores) for _ in some]
             replies[i] = own if isinstance(requests[i][1], Choices) else own[0]
@@ -118,27 +118,37 @@ def put(
 
 def scored(
     model: Model,
-    texts: Texts,
+    texts: Sequence[Texts],
     start: str,
     stride: int | None,
     compute: Compute | None,
     progress: Progress,
 ) -> Iterator[Score]:
-    """Scores of texts, in order; `progress` is told while a long one is read."""
+    """Scores of the texts of each request, in order; `progress` is told while a long one is read."""
     tok = model.tokenizer
+    flat = [text for some in texts for text in some]
 
     def told(pieces: Iterable[Piece]) -> Iterator[Piece]:
         done = 0
         for piece in pieces:
             read = len(tok.decode(piece.tokens.tolist()))
-            text = texts[piece.text]
+            text = flat[piece.text]
             whole = len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
             progress(max(0, whole - done) if piece.last else read)
             done = 0 if piece.last else done + read
             yield piece
 
-    encoded = (encode(tok, text, start) for text in texts)
+    encoded = (ids for some in texts for ids in together(model, some, start))
     return joined(told(score_pieces(model.net, ((past, [rest]) for past, rest in encoded), stride, compute)))
+
+
+def together(model: Model, texts: Texts, start: str) -> list[tuple[list[int], list[int]]]:
+    """The tokens given and scored of each text of a request; choices are given no more than all can have."""
+    encoded = [encode(model.tokenizer, text, start) for text in texts]
+    if len(encoded) < 2:
+        return encoded
+    room = model.net.config.n_ctx + 1 - max(len(rest) for _, rest in encoded)  # the last token is not read
+    return [(past[-room:], rest) for past, rest in encoded]
 
 
 def texts_of(request: Request) -> Texts:

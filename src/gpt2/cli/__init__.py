@@ -8,6 +8,7 @@
     inference.py   gpt2 generate
     scoring.py     gpt2 score
     evaluate.py    gpt2 evaluate, gpt2 tasks
+    cloze.py       gpt2 cloze
     convert.py     gpt2 convert
     verify.py      gpt2 verify
 
@@ -45,7 +46,7 @@ from cyclopts import (
 )
 
 import gpt2
-from gpt2.cli import convert, corpus, evaluate, inference, reproduce, scoring, tokens, training, verify
+from gpt2.cli import cloze, convert, corpus, evaluate, inference, reproduce, scoring, tokens, training, verify
 from gpt2.errors import nearest, sentence
 
 app = App(
@@ -65,10 +66,11 @@ app.command(inference.generate)
 app.command(scoring.score)
 app.command(evaluate.evaluate)
 app.command(evaluate.tasks)
+app.command(cloze.cloze)
 app.command(convert.convert)
 app.command(verify.verify)
 app.command(reproduce.report)
-IN_ORDER = "reproduce corpus tokens train generate score evaluate tasks convert verify report"
+IN_ORDER = "reproduce corpus tokens train generate score evaluate tasks cloze convert verify report"
 for place, name in enumerate(IN_ORDER.split()):
     app[name].sort_key = place  # help shows them in the order in which data flows
 

@@ -38,6 +38,8 @@ from gpt2.workspace import digest
 
 Texts = list[str | tuple[str, str]]
 Progress = Callable[[float], None]
+NEW_TOKEN = 40
+"""Characters that are read in about the time in which a token is generated."""
 
 
 @dataclass
@@ -167,7 +169,7 @@ def texts_of(request: Request) -> Texts:
 def size(request: Request) -> int:
     """Characters of a request, as a measure of its work."""
     if isinstance(request, Generate):
-        return len(request.prompt) + len(request.ending) + 4 * request.max_tokens
+        return len(request.prompt) + len(request.ending) + NEW_TOKEN * request.max_tokens
     if isinstance(request, Passage):
         return request.end - request.begin
     return sum(len(t) if isinstance(t, str) else len(t[0]) + len(t[1]) for t in texts_of(request))

@@ -110,23 +110,25 @@ class Results:
         return "\n".join([table(header, cells), *self.notes()])
 
     def notes(self) -> list[str]:
-        """Lines on the data, on rows that could not be asked, and the tasks' own remarks, each once."""
-        lines: dict[str, None] = {}
-        if any(row.paper_size for row in self.rows):
-            lines[
-                "The model has none of OpenAI's shapes: the paper's column is context, without verdict."
-            ] = None
+        """Below a line for each data set: rows that could not be asked, and the tasks' own remarks, each once."""
+        about: dict[str, dict[str, None]] = {}
         for row in self.rows:
-            name = f"{row.task} ({row.settings['data']})"
-            if row.value is not None:
-                lines[f"{name}: {row.data}"] = None
+            if row.value is None and not row.malformed:
+                continue
+            title = f"{row.task} ({row.settings['data']}): {row.data or 'nothing measured'}"
+            lines = about.setdefault(title, {})
             if row.malformed:
                 why = ", ".join(f"{count:,} {reason}" for reason, count in row.reasons.items())
-                lines[f"{name}: {row.malformed:,} rows could not be asked: {why}"] = None
+                lines[f"{row.malformed:,} rows could not be asked: {why}"] = None
             if row.cut:
-                lines[f"{name}: {row.cut:,} contexts did not fit and lost their beginning"] = None
-            lines |= dict.fromkeys(f"{name}: {remark}" for remark in row.remarks)
-        return ["", *lines] if lines else []
+                lines[f"{row.cut:,} contexts did not fit and lost their beginning"] = None
+            lines |= dict.fromkeys(row.remarks)
+        found = [line for title, lines in about.items() for line in (title, *(f"    {x}" for x in lines))]
+        if any(row.paper_size for row in self.rows):
+            found.insert(
+                0, "The model has none of OpenAI's shapes: the paper's column is context, without verdict."
+            )
+        return ["", *found] if found else []
 
     def json(self) -> Json:
         """All of it as plain values."""

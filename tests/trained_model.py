@@ -7,7 +7,7 @@ such a network is wrong; of this one some are right. It is trained once in a ses
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -59,3 +59,11 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     torch.set_num_threads(threads)
     gpt2.convert(folder / "run", folder / "huggingface", to="huggingface")
     return Trained(model, folder / "run", folder / "huggingface", novels[HELDOUT])
+
+
+@pytest.fixture(scope="session")
+def harness(trained: Trained) -> Any:
+    """lm-evaluation-harness with the trained model."""
+    from harness import reader
+
+    return reader(trained.huggingface)

@@ -229,6 +229,11 @@ DATA_SETS: dict[str, DataSet] = {
                 ),
             ),
             "text8.zip of the Large Text Compression Benchmark, unpacked",
+            {
+                "b9ad4f0aa27fa6b57b962316f4e5b12b48c0208a7f81c4821716dbf3756efbc5": (
+                    "a slice from the start of enwik8, which is no part of the test"
+                )
+            },
         ),
         DataSet(
             "lm1b",
@@ -273,15 +278,25 @@ DATA_SETS: dict[str, DataSet] = {
                     f"cbtest_{kind}_valid_2000ex*.txt",
                 ),
                 CBT,
+                {
+                    "a04ff14e4696db830a1dc4156a5999fec6f3c13f52cf93f71acfddf98e7b9e86": "its first question",
+                    "1fb37dcd0aa9a6c56ee730cd2754ecb02e6db22b0a96bc3951cd25a8d16a819b": "its first question",
+                },
             )
             for kind, words in (("cn", "common nouns"), ("ne", "named entities"))
         ),
         DataSet(
             "wsc273",
             "Winograd schemas, all 273",
-            copies("winograd.read_wsc273", "wsc273.txt"),
+            (
+                *copies("winograd.read_wsc273", "wsc273.txt"),
+                *copies("winograd.read_substituted", "winograd_wsc.jsonl", note="candidates in their places"),
+            ),
             WINOGRAD + "data/wsc273.txt",
-            {"c159f12a95ab4c54f2d664fd66c7f1bd9a324e1a9992bfce869fa3ffd949a151": "182 of its problems"},
+            {
+                "c159f12a95ab4c54f2d664fd66c7f1bd9a324e1a9992bfce869fa3ffd949a151": "182 of its problems",
+                "6ed5f69f5256d5dd9d306cbb3cb4bb15c6cd39527992c189cf16c14757f3ce18": "182 of its problems",
+            },
         ),
         DataSet(
             "dpr",
@@ -349,6 +364,12 @@ DATA_SETS: dict[str, DataSet] = {
             "HellaSwag, validation",
             copies("hellaswag.read", "hellaswag_val.jsonl"),
             "hellaswag_val.jsonl of rowanz/hellaswag, or with --download from the hub",
+        ),
+        DataSet(
+            "cloze",
+            "cloze questions of your own documents",
+            copies("cloze.read", "cloze.jsonl"),
+            "it with `gpt2 cloze DOCUMENTS OUT`",
         ),
     )
 }

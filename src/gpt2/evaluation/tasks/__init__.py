@@ -16,13 +16,19 @@ from gpt2.errors import ConfigError, nearest
 from gpt2.evaluation.task import Task
 
 FILES: tuple[str, ...] = (
+    "language_modeling",
+    "lambada",
+    "cbt",
+    "winograd",
     "coqa",
     "summarization",
     "translation",
     "natural_questions",
+    "hellaswag",
+    "cloze",
 )
 """The files of this folder, in the order in which their tasks are shown."""
-ON_REQUEST = ("text",)
+ON_REQUEST = ("text", "cloze")
 """Tasks that `all` leaves out: they measure what the user gives."""
 
 

@@ -27,13 +27,11 @@ Writer = Callable[[Rows], Iterator[str]]
 
 @dataclass(frozen=True)
 class Source:
-    """A split on the hub, and the files that it becomes."""
+    """A data set on the hub, and the files that it becomes."""
 
     repository: str
-    split: str
-    """Configuration and split, as folders of the branch."""
-    files: dict[str, Writer]
-    """By name, how its rows become the text of the file."""
+    files: dict[str, tuple[str, Writer]]
+    """By name: configuration and split, as folders of the branch, and how its rows become the text."""
 
 
 def json_lines(*keys: str) -> Writer:
@@ -70,13 +68,16 @@ def language(code: str) -> Writer:
 def wikitext_source(name: str) -> Source:
     """One of the four WikiTexts."""
     kind = "raw" if name.endswith("-raw-v1") else "tokens"
-    return Source("Salesforce/wikitext", f"{name}/test", {f"wiki.test.{kind}": wikitext})
+    return Source("Salesforce/wikitext", {f"wiki.test.{kind}": (f"{name}/test", wikitext)})
 
 
 NEWS = Source(
     "wmt/wmt14",
-    "fr-en/test",
-    {"newstest2014.fr": language("fr"), "newstest2014.en": language("en")},
+    {
+        f"newstest{year}.{code}": (f"fr-en/{split}", language(code))
+        for year, split in ((2014, "test"), (2013, "validation"))
+        for code in ("fr", "en")
+    },
 )
 SOURCES: dict[str, Source] = {
     "wikitext2": wikitext_source("wikitext-2-v1"),
@@ -84,29 +85,29 @@ SOURCES: dict[str, Source] = {
     "wikitext103": wikitext_source("wikitext-103-v1"),
     "wikitext103-raw": wikitext_source("wikitext-103-raw-v1"),
     "lambada-openai": Source(
-        "EleutherAI/lambada_openai", "default/test", {"lambada_test.jsonl": json_lines("text")}
+        "EleutherAI/lambada_openai", {"lambada_test.jsonl": ("default/test", json_lines("text"))}
     ),
     "lambada-standard": Source(
-        "cimec/lambada", "plain_text/test", {"lambada_test_plain_text.txt": plain_lines}
+        "cimec/lambada", {"lambada_test_plain_text.txt": ("plain_text/test", plain_lines)}
     ),
-    "cbt-cn": Source("cam-cst/cbt", "CN/validation", {"cbtest_CN_valid_2000ex.txt": cbt}),
-    "cbt-ne": Source("cam-cst/cbt", "NE/validation", {"cbtest_NE_valid_2000ex.txt": cbt}),
+    "cbt-cn": Source("cam-cst/cbt", {"cbtest_CN_valid_2000ex.txt": ("CN/validation", cbt)}),
+    "cbt-ne": Source("cam-cst/cbt", {"cbtest_NE_valid_2000ex.txt": ("NE/validation", cbt)}),
     "cnn-dailymail": Source(
-        "abisee/cnn_dailymail", "3.0.0/test", {"cnndm_test.jsonl": json_lines("article", "highlights", "id")}
+        "abisee/cnn_dailymail",
+        {"cnndm_test.jsonl": ("3.0.0/test", json_lines("article", "highlights", "id"))},
     ),
     "wmt14-fr-en": NEWS,
     "wmt14-en-fr": NEWS,
     "nq-open": Source(
         "google-research-datasets/nq_open",
-        "nq_open/validation",
-        {"NQ-open.dev.jsonl": json_lines("question", "answer")},
+        {"NQ-open.dev.jsonl": ("nq_open/validation", json_lines("question", "answer"))},
     ),
     "hellaswag": Source(
         "Rowan/hellaswag",
-        "default/validation",
         {
-            "hellaswag_val.jsonl": json_lines(
-                "ind", "activity_label", "ctx_a", "ctx_b", "ctx", "endings", "label"
+            "hellaswag_val.jsonl": (
+                "default/validation",
+                json_lines("ind", "activity_label", "ctx_a", "ctx_b", "ctx", "endings", "label"),
             )
         },
     ),
@@ -125,14 +126,16 @@ def download(name: str, folder: Path) -> None:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    try:
-        file = hf_hub_download(
-            source.repository, f"{source.split}/0000.parquet", repo_type="dataset", revision=BRANCH
-        )
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise FetchError(f"the hub did not give {source.repository} ({reason}); check the network") from None
-    for target, write in source.files.items():
+    for target, (split, write) in source.files.items():
+        try:
+            file = hf_hub_download(
+                source.repository, f"{split}/0000.parquet", repo_type="dataset", revision=BRANCH
+            )
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            reason = str(error).strip().split("\n")[0].rstrip(".")
+            raise FetchError(
+                f"the hub did not give {source.repository} ({reason}); check the network"
+            ) from None
         with atomic_write(folder / name / target, "w") as stream:
             stream.writelines(write(rows_of(Path(file))))
 

@@ -171,6 +171,7 @@ ON_HUB = {
         [{"sentences": ["A .", "B ."], "question": "C XXXXX", "answer": "x", "options": ["x", "y"]}],
         "1 A .\n2 B .\n3 C XXXXX\tx\t\tx|y\n\n",
     ),
+    "hellaswag": ([{"ctx": "a", "label": "2"}], '{"ctx": "a", "label": 2}\n'),
     "wmt14-fr-en": ([{"translation": {"fr": "oui\nnon", "en": "yes"}}], "oui non\n"),
 }
 

@@ -147,3 +147,13 @@ def test_tables_of_the_paper_are_copied_right() -> None:
 def test_people_and_baselines_stand_by() -> None:
     assert {line.name: line.value for line in lines_of("coqa")}["human"] == 89.8
     assert {line.value for line in lines_of("cbt-cn")} == {85.7, 96.0}
+
+
+def test_what_is_published_is_of_protocols_that_there_are() -> None:
+    from gpt2.evaluation.tasks import every_task
+
+    there = {p.id: p for task in every_task() for p in task.protocols}
+    for published in [*known().paper, *known().measured]:
+        for name in published.protocols:
+            assert name in there, f"{name} is no protocol"
+            assert there[name].metric == published.metric, name

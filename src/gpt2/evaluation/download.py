@@ -43,6 +43,11 @@ def json_lines(*keys: str) -> Writer:
     return write
 
 
+def hellaswag(rows: Rows) -> Iterator[str]:
+    """JSON lines in which the label is a number, as in the original."""
+    return (json.dumps(row | {"label": int(row["label"])}, ensure_ascii=False) + "\n" for row in rows)
+
+
 def wikitext(rows: Rows) -> Iterator[str]:
     """Lines as they are; an empty row is a line with a space."""
     return (row["text"] or " \n" for row in rows)
@@ -104,12 +109,7 @@ SOURCES: dict[str, Source] = {
     ),
     "hellaswag": Source(
         "Rowan/hellaswag",
-        {
-            "hellaswag_val.jsonl": (
-                "default/validation",
-                json_lines("ind", "activity_label", "ctx_a", "ctx_b", "ctx", "endings", "label"),
-            )
-        },
+        {"hellaswag_val.jsonl": ("default/validation", hellaswag)},
     ),
 }
 

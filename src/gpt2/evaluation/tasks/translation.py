@@ -35,11 +35,12 @@ NAMES = {"en": "english", "fr": "french"}
 def read(source: Path, target: Path, example_source: Path, example_target: Path) -> list[Json | Malformed]:
     """Line-aligned files: the lines to translate, then those that example pairs are taken from."""
     examples = pairs(example_source, example_target, "example ")[:EXAMPLES]
-    broken = next((row for row in examples if isinstance(row, Malformed)), None)
-    if broken:
+    broken = [f"{row.id} is {row.reason}" for row in examples if isinstance(row, Malformed)]
+    if broken or len(examples) < EXAMPLES:
+        reason = broken[0] if broken else f"there are {len(examples)}"
         raise FormatError(
-            f"{example_source} and {example_target} do not begin with {EXAMPLES} pairs: line {broken.id} is "
-            f"{broken.reason}; give newstest2013 as it was published"
+            f"{example_source} and {example_target} do not begin with {EXAMPLES} pairs ({reason}); give "
+            "newstest2013 as it was published"
         )
     return [*examples, *pairs(source, target)]
 

@@ -18,7 +18,8 @@ but the problems are known, and `POSSESSED` lists what follows a possessive pron
 of WSC273, JSON lines with the candidate in its place already, partial and full scoring ask for the very same.
 In the files of DPR the pronoun stands as it is; where it stands twice, the first is meant.
 
-Intervals are drawn over twins: a problem belongs to the one before it when both have the same candidates.
+Intervals are drawn over twins: a problem belongs to the one before it, if that has no twin yet and the two
+share a candidate.
 
     gpt2 evaluate MODEL --tasks winograd dpr pdp
 """
@@ -205,7 +206,7 @@ class Winograd(Task):
                 yield row
                 continue
             names = {candidate.lower() for candidate in row["candidates"]}
-            twin = names == before
+            twin = bool(names & before)
             schema = schema if twin else f"schema {i}"
             before = set() if twin else names
             requests = []

@@ -144,6 +144,12 @@ def test_bleu_equals_sacrebleus_and_has_its_signature(data: Path) -> None:
     found = bleu(guesses, lines)
     assert found.score == sacrebleu.corpus_bleu(guesses, [lines]).score
     assert 5 < found.score < 95
+    theirs = sacrebleu.metrics.BLEU().corpus_score(guesses, [lines], n_bootstrap=1000)
+    assert found.interval is not None
+    low, high = found.interval
+    assert (low + high) / 2 == pytest.approx(theirs._mean, rel=0.02)
+    assert (high - low) / 2 == pytest.approx(theirs._ci, rel=0.15), "sacrebleu's own bootstrap, other draws"
+    assert bleu(guesses[:1], lines[:1]).interval is None
     assert re.fullmatch(r"nrefs:1\|case:mixed\|eff:no\|tok:13a\|smooth:exp\|version:[\d.]+", found.signature)
 
 

@@ -79,7 +79,11 @@ def test_bleu_of_a_run_equals_sacrebleus(rows: list[Any], trained: Trained) -> N
             hypotheses = [m[name].output for m in measured]
             expected = sacrebleu.corpus_bleu(hypotheses, [references]).score
             assert values[name].value == pytest.approx(expected)
-    assert values["line"].value > 10
+    line = values["line"]
+    assert line.value > 10
+    assert line.interval is not None
+    low, high = line.interval
+    assert line.value - 15 < low < line.value < high < line.value + 15, "20 sentences tell little"
 
 
 def test_remarks_show_the_pairs_and_the_signature(rows: list[Any]) -> None:

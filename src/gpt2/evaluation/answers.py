@@ -21,6 +21,8 @@ from gpt2.errors import need
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 ARTICLES = re.compile(r"\b(a|an|the)\b")
+BLEU_DRAWS = 1000
+"""Of the bootstrap, as in sacrebleu's own."""
 
 
 def normalized(answer: str) -> str:
@@ -55,12 +57,31 @@ class Bleu:
     """Corpus BLEU, from 0 to 100."""
 
     score: float
+    interval: tuple[float, float] | None
+    """Ends of the 95 % interval over sentences; None for a single one."""
     signature: str
     """How it was computed, in sacrebleu's own short form."""
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
-    """BLEU of translations, each with one reference, by sacrebleu's defaults; `MissingExtra` without it."""
-    scorer = need("sacrebleu.metrics", "evaluate").BLEU()
+    """BLEU of translations, each with one reference, by sacrebleu's defaults; `MissingExtra` without it.
+
+    What sacrebleu counts in each sentence adds up to the corpus; the interval is a bootstrap of those counts.
+    """
+    metrics = need("sacrebleu.metrics", "evaluate")
+    import numpy as np
+
+    scorer, counter = (
+        metrics.BLEU(),
+        metrics.BLEU(effective_order=True),
+    )  # counts are the same, with no warning
     score = scorer.corpus_score(list(hypotheses), [list(references)]).score
-    return Bleu(float(score), str(scorer.get_signature()))
+    pairs = zip(hypotheses, references, strict=True)
+    counted = [counter.sentence_score(ours, [theirs]) for ours, theirs in pairs]
+    sums = np.array([[*c.counts, *c.totals, c.sys_len, c.ref_len] for c in counted])  # [sentences, 10]
+    n, rng, drawn = len(sums), np.random.default_rng(0), []
+    for _ in range(BLEU_DRAWS if n > 1 else 0):
+        total = sums[rng.integers(0, n, size=n)].sum(axis=0).tolist()
+        drawn.append(metrics.BLEU.compute_bleu(total[:4], total[4:8], *total[8:]).score)
+    ends = None if n < 2 else (float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975)))
+    return Bleu(float(score), ends, str(scorer.get_signature()))

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpt2.console import table
+from gpt2.evaluation import answers
 from gpt2.evaluation.metrics import DRAWS, Interval, percentiles
 from gpt2.evaluation.protocol import Protocol, Statistic
 from gpt2.evaluation.task import Measured
@@ -242,10 +243,6 @@ def resampled(sums: Sequence[NDArray[np.float64]], seed: int = 0) -> list[NDArra
 
 
 def bleu(measured: Sequence[Measured]) -> Value:
-    """Corpus BLEU of the hypotheses by sacrebleu, with the interval of its own bootstrap."""
-    from gpt2.errors import need
-
-    metrics = need("sacrebleu.metrics", "evaluate")
-    scorer = metrics.BLEU()
-    found = scorer.corpus_score([m.output for m in measured], [[m.reference for m in measured]])
-    return Value(float(found.score), None, len(measured))
+    """Corpus BLEU of the hypotheses, by sacrebleu."""
+    found = answers.bleu([m.output for m in measured], [m.reference for m in measured])
+    return Value(found.score, found.interval, len(measured))

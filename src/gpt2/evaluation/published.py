@@ -117,7 +117,9 @@ def size_of(model: Model) -> str | None:
 
 
 def of_paper(protocol: Protocol) -> Published | None:
-    """What the paper prints for a protocol's task and metric."""
+    """What the paper prints for a protocol's task and metric; of numbers per token it prints none."""
+    if protocol.denominator == "token":
+        return None
     same = [p for p in known().paper if (p.task, p.metric) == (protocol.task, protocol.metric)]
     named = [p for p in same if protocol.id in p.protocols]
     return next(iter([*named, *(p for p in same if not p.protocols)]), None)

@@ -6,7 +6,7 @@ from (model, data, protocols) and of which items; one that was made from anythin
 
     id, group          the item, and the unit that intervals are drawn over
     prompt, answer     what the model was shown, and what was wanted
-    cut                whether the prompt did not fit and lost its beginning
+    cut                whether the prompt did not fit and was cut
     malformed          why the item could not be asked, else empty
     NAME.numerator, NAME.denominator, NAME.output, NAME.reference, NAME.confidence      for each protocol
     facts              everything else the task knows of the item, as JSON

@@ -66,7 +66,7 @@ class Row:
     reasons: Mapping[str, int]
     """Why, and how many."""
     cut: int
-    """Items whose context did not fit and lost its beginning."""
+    """Items whose context did not fit and was cut."""
     settings: Json
     """The protocol's fields."""
     remarks: Sequence[str] = ()
@@ -122,7 +122,7 @@ class Results:
                 why = ", ".join(f"{count:,} {reason}" for reason, count in row.reasons.items())
                 lines[f"{row.malformed:,} rows could not be asked: {why}"] = None
             if row.cut:
-                lines[f"{row.cut:,} contexts did not fit and lost their beginning"] = None
+                lines[f"{row.cut:,} contexts did not fit and were cut"] = None
             lines |= dict.fromkeys(row.remarks)
         found = [line for title, lines in about.items() for line in (title, *(f"    {x}" for x in lines))]
         if any(row.paper_size for row in self.rows):

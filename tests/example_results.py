@@ -77,6 +77,38 @@ def rung(i: int) -> Json:
         "bits_per_byte": end / math.log(2) / 3.6,
         "epochs": 1.37,
         "versus_previous": None,
+        "cloze": {
+            "results": {
+                name: {"value": value, "interval": [0.8 * value, 1.3 * value], "n": n}
+                for name, value, n in (
+                    ("last-word", 1.5 + 4 * i, 250),
+                    ("last-word-perplexity", 9000.0 / 3**i, 250),
+                    ("nouns", 21.5 + 6 * i, 200),
+                    ("names", 17.0 + 5 * i, 120),
+                )
+            },
+            "answers": ["0.012 %", HOSTILE[2], "Alice"],
+            "cut": 187,
+        },
+    }
+
+
+def questions() -> Json:
+    """What `reproduce` tells of its cloze questions, one of each kind among them."""
+    asked = {"group": HOSTILE[0], "context": [], "choices": []}
+    ten = {"context": ALICE.split(".")[:2] * 10, "choices": [*"bcdefghij", "book"]}
+    return {
+        "counts": {"last-word": 250, "nouns": 200, "names": 120},
+        "sources": {"last-word": 19, "nouns": 11, "names": 12},
+        "in_context": 0.8,
+        "most_frequent": {"nouns": 18.9, "names": 25.25},
+        "examples": [
+            asked | {"index": 3, "kind": "last-word", "question": ALICE, "answer": "Rabbit"},
+            asked | ten | {"index": 260, "kind": "nouns", "question": "The XXXXX is red.", "answer": "book"},
+            asked
+            | ten
+            | {"index": 460, "kind": "names", "question": HOSTILE[4] + " XXXXX", "answer": "Alice"},
+        ],
     }
 
 
@@ -138,6 +170,7 @@ def example() -> Json:
     stages = [("corpus", 74.2), ("tokens", 6.1), ("plan", 4.0)]
     stages += [(f"ladder/{r['name']}", r["seconds"]) for r in ladder]
     stages += [(f"measured/{r['name']}", r["seconds"] / 20) for r in ladder] + [("samples", 3.3)]
+    stages += [("questions", 1.4), *((f"cloze/{r['name']}", r["seconds"] / 30) for r in ladder)]
     return {
         "title": "GPT-2, reproduced on this machine",
         "made": {
@@ -179,6 +212,7 @@ def example() -> Json:
             "heldout_rule": "whole sources (a module, a file, a page) chosen by a hash of their name, seed 2019",
         },
         "ladder": ladder,
+        "cloze": questions(),
         "training_documents_in_both_splits": 0,
         "samples": samples,
         "samples_note": "top-k 40, temperature 1, seed 0; contexts are the first 192 tokens of held-out documents "
@@ -190,7 +224,7 @@ def example() -> Json:
 def without_ladder() -> Json:
     """Results of too little text."""
     results = example()
-    for key in ("samples", "samples_note"):
+    for key in ("samples", "samples_note", "cloze"):
         del results[key]
     del results["data"]["tokens_seen"]
     results |= {"ladder": [], "remarks": ["There are 12 held-out documents, but an honest ladder needs 60."]}

@@ -94,6 +94,10 @@ def marks(results: Json) -> list[Json]:
     """Something for each bar and point that the page has to draw."""
     ladder = results["ladder"]
     points = [p for row in ladder for p in row["heldout_curve"]] + 2 * ladder + 2 * 4 * [{}] * bool(ladder)
+    if (
+        ladder
+    ):  # of cloze questions: two kinds of four sizes, ours and the paper's, and levels to compare with
+        points += 2 * 2 * 4 * [{}] + (1 + 2 + 2 + 2) * [{}]
     return [*points, *results["funnel"], *results["stages"], *2 * results["tokenizer"]["compression"]]
 
 
@@ -109,7 +113,14 @@ def test_every_figure_has_its_marks(tmp_path: Path) -> None:
     for which, shape in (("heldout", "circle"), ("train", "rect")):
         assert page.count("line", "join", which) == 3 + 3, "four sizes and the paper's four"
         assert page.count(shape, which) == 8 + 1 + (8 * 4 + 1) * (which == "heldout"), "each legend has one"
-    assert page.count("path", "interval") == 4 + 1, "the paper gives none"
+    for which, shape in (("nouns", "circle"), ("names", "rect")):
+        assert page.count("line", "join", which) == 3 + 3, "four sizes and the paper's four"
+        assert page.count(shape, which) == 4 + 4 + 1
+        assert page.count("line", "level", which) == 1 + 2, (
+            "the most frequent word; people and who came before"
+        )
+    assert page.count("line", "level", "chance") == 1
+    assert page.count("path", "interval") == 4 + 1 + 2 * 4 + 1, "the paper gives none"
     points = [a["points"].split() for t, a in page.elements if t == "polyline"]
     assert [len(p) for p in points] == [500] * 8
     assert all(0 <= float(p.split(",")[0]) <= 1000 for line in points for p in line)
@@ -151,6 +162,26 @@ def test_no_heldout_text_and_no_sample_are_no_trouble(tmp_path: Path) -> None:
     results["tokenizer"]["compression"][0] |= {"bytes": 0, "ours": 0, "gpt2": 0}
     text = Page(written(results, tmp_path)).text
     assert "No held-out document is long enough" in text and "Nothing was dropped." in text
+
+
+def test_a_kind_without_questions_is_left_out(tmp_path: Path) -> None:
+    results = example()
+    del results["cloze"]["counts"]["names"]
+    page = Page(written(results, tmp_path))
+    assert page.count("rect", "names") == 4 + 1 and "five different names were not to be found" in page.text
+    results["cloze"] = {"counts": {}, "sources": {}, "in_context": None, "most_frequent": {}, "examples": []}
+    for row in results["ladder"]:
+        row["cloze"] = {"results": {}, "answers": [], "cut": 0}
+    page = Page(written(results, tmp_path))
+    assert page.count("rect", "names") == 0 and "too little prose" in page.text
+
+
+def test_questions_are_shown_with_what_the_smallest_and_the_largest_said(tmp_path: Path) -> None:
+    text = Page(written(example(), tmp_path)).text
+    assert "The _____ is red." in text and "XXXXX" not in text
+    assert "gave it a probability of 0.012 %" in text and f"chose {HOSTILE[2]}" in text
+    assert "250 passages whose last word is to be guessed" in text and "80% of their contexts" in text
+    assert "21.5" in text and "17.2 to 27.9" in text and "most often: 18.9% (nouns) and 25.2% (names)" in text
 
 
 @pytest.mark.parametrize(
@@ -266,7 +297,7 @@ def test_a_browser_shows_all_of_it_from_phone_to_desktop(results: Json, tmp_path
     assert sorted(facts["inner"] for facts in seen) == WIDTHS, done.stderr[-2000:]
     for facts in seen:
         assert facts["width"] <= facts["inner"], "the page itself never scrolls sideways"
-        assert len(facts["plots"]) == (3 if results["ladder"] else 0)
+        assert len(facts["plots"]) == (5 if results["ladder"] else 0)
         assert all(right > left and bottom > top for left, top, right, bottom in facts["svgs"])
         for texts in facts["plots"]:
             for i, (left, top, right, bottom) in enumerate(texts):

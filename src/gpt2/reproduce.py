@@ -1,11 +1,11 @@
 """The main job: the paper in miniature, from links to a report, on this machine.
 
-    links -> pages -> documents -> tokens -> four GPT-2s -> held-out perplexity -> samples -> report.html
+    links -> pages -> documents -> tokens -> four GPT-2s -> perplexity and cloze questions -> samples -> report
 
 It follows the paper's own order: links that enough others voted for, pages fetched and made into text
 (2.1), a byte-level BPE vocabulary (2.2), a ladder of GPT-2s that differ in size (2.3, Table 2), perplexity
-on held-out documents against size (Figure 4), and samples of the smallest and the largest model from the
-same contexts (Tables 7 to 11).
+on held-out documents against size (Figure 4), zero-shot cloze questions made of these (3.2, 3.3, Figure 2),
+and samples of the smallest and the largest model from the same contexts (Tables 7 to 11).
 
 One dial, `minutes`, decides the rest: when the tokens are there, a timed trial of each size says how many
 steps the time left allows, the same number for all sizes. That plan is saved and never changes. Each stage
@@ -37,7 +37,7 @@ from gpt2.inference.sampling import Sampling
 from gpt2.model.checkpoint import load
 from gpt2.model.device import choose
 from gpt2.report import write_report
-from gpt2.studies import scaling
+from gpt2.studies import cloze, scaling
 from gpt2.studies.scaling import BATCH, CONTEXT
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.tokens.shards import Shards, choose_heldout, write_shards
@@ -51,8 +51,8 @@ FEWEST_SOURCES = 10
 """Held-out documents must be of so many groups: the pieces of one source are alike."""
 FEWEST_TOKENS = 1_500_000
 SAMPLES = 4
-SECONDS_AFTER = 10
-"""What samples and report take."""
+SECONDS_AFTER = 25
+"""What cloze questions, samples and report take."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,13 @@ class Reproduction:
             self.console.say(few)
             results["remarks"] = [few]
         else:
+            key = {"tokens": tokens["digest"], "corpus": corpus["digest"]}
+            questions = self.stage("questions", key, lambda folder: self.ask_about(folder, file, shards))
+            results["cloze"] = questions
             key = {"tokens": tokens["digest"], "minutes": self.config.minutes, "seed": self.config.seed}
             plan = self.stage("plan", key, lambda _: self.make_plan(shards))
             key["plan"] = plan
-            results["ladder"] = self.climb(plan, key, shards)
+            results["ladder"] = self.climb(plan, key, shards, questions)
             results |= self.stage("samples", key, lambda _: self.draw_samples(shards, plan))
             results["data"]["tokens_seen"] = plan["steps"] * BATCH * CONTEXT
         results["stages"] = self.stages
@@ -197,14 +200,15 @@ class Reproduction:
         left = 0.97 * (self.config.minutes * 60 - spent - SECONDS_AFTER)
         return scaling.plan_ladder(self.shapes, shards, left, self.config.seed, self.compute, self.console)
 
-    def climb(self, plan: Json, key: Json, shards: Shards) -> list[Json]:
-        """Train and measure each size."""
+    def climb(self, plan: Json, key: Json, shards: Shards, questions: Json) -> list[Json]:
+        """Train each size, measure it and put the questions to it."""
         rungs, losses = [], []
         for rung in plan["ladder"]:
             name, settings = rung["name"], {**key, "rung": rung}
             trained = self.stage(f"ladder/{name}", settings, lambda folder: self.train(folder, plan, shards))
             measured = self.stage(f"measured/{name}", settings, lambda folder: self.measure(folder, shards))
-            rungs.append({**rung, **trained, **measured})
+            asked = self.stage(f"cloze/{name}", settings, lambda folder: self.answer(folder, questions))
+            rungs.append({**rung, **trained, **measured, "cloze": asked})
             losses.append(scaling.read_losses(self.work.folder / "measured" / name, "heldout"))
         _, split, documents = next(scaling.measured_documents(shards))
         groups = [split.groups[i] for i in documents]
@@ -220,6 +224,23 @@ class Reproduction:
         """Measure the size that the folder is named after."""
         model = self.work.folder / "ladder" / folder.name
         return scaling.measure_rung(folder.name, model, shards, folder, self.compute, self.console)
+
+    # Cloze questions (paper 3.2, 3.3)
+
+    def ask_about(self, folder: Path, corpus: Path, shards: Shards) -> Json:
+        """Make questions of the held-out documents."""
+        made = cloze.make_questions(read_documents(corpus), set(shards.heldout.document_ids), folder)
+        said = ", ".join(f"{n:,} {kind}" for kind, n in made["counts"].items())
+        self.console.say(f"cloze questions of held-out documents: {said or 'none, for want of prose'}")
+        return made
+
+    def answer(self, folder: Path, questions: Json) -> Json:
+        """What the size that the folder is named after makes of the questions."""
+        model, path = load(self.work.folder / "ladder" / folder.name), self.work.folder / "questions"
+        title = f"asking {folder.name}"
+        return cloze.measure_questions(
+            model, path / "cloze.jsonl", questions, self.compute, self.console, title
+        )
 
     # Samples (paper Tables 7 to 11)
 

@@ -52,6 +52,7 @@ def reproduce(
 
     config = ReproduceConfig(out, minutes, text, tuple(pages or ()), links, seed)
     results = run(config, talk.console)
+    asked = results["cloze"]["counts"] if results["ladder"] else {}
     rows = [
         [
             r["name"],
@@ -59,11 +60,13 @@ def reproduce(
             r["tokens"],
             r["heldout_perplexity"],
             "{:.2f} to {:.2f}".format(*r["heldout_interval"]),
+            *("{value:.1f} %".format(**r["cloze"]["results"][kind]) for kind in asked),
         ]
         for r in results["ladder"]
     ]
     if rows:
-        talk.table(["size", "parameters", "tokens", "held-out perplexity", "95 % interval"], rows)
+        header = ["size", "parameters", "tokens", "held-out perplexity", "95 % interval", *asked]
+        talk.table(header, rows)
     talk.result(results, f"report: {results['report']}")
 
 

@@ -2,6 +2,7 @@
 
     page.py      the sections that every run has: opening, data, tokenizer, how it was made
     ladder.py    the sections of the trained sizes: training, perplexity against size, samples
+    cloze.py     the section on cloze questions
     plots.py     what is drawn, as inline SVG
     axes.py      scales, ticks and smoothing
     markup.py    text to HTML, escaped unless said otherwise; tables

@@ -9,7 +9,7 @@ that a browser shows on hovering.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -33,6 +33,18 @@ class Point:
     train: float
     interval: tuple[float, float] | None = None
     """95% interval of `heldout`."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A model in a plot of accuracy against size."""
+
+    name: str
+    parameters: int
+    value: float
+    """Percent."""
+    interval: tuple[float, float] | None = None
+    """95% interval of `value`."""
 
 
 def bar(share: float, title: str) -> Html:
@@ -121,11 +133,60 @@ def perplexity_panel(points: Sequence[Point], description: str, height: int = 32
     return frame(x, y, height, "parameters", "perplexity", join(*lines, *marks), description)
 
 
+def accuracy_panel(
+    kinds: Mapping[str, Sequence[Share]],
+    levels: Sequence[tuple[str, str, float]],
+    description: str,
+    height: int = 320,
+) -> Html:
+    """Accuracy against parameters, logarithmic: points of each kind with intervals, and levels to compare with.
+
+    A level is its class, what it is, and its percent.
+    """
+    every = [p for points in kinds.values() for p in points]
+    x = log_axis([p.parameters for p in every], 0.13)
+    names = {p.parameters: p.name for p in every}
+    x = Axis(x.low, x.high, list(names.items()), log=True)
+    shown = [v for p in every for v in (p.value, *(p.interval or ()))] + [value for *_, value in levels]
+    room = 0.08 * (max(shown) - min(shown))
+    y = linear_axis(max(0.0, min(shown) - room), min(100.0, max(shown) + room))
+    marks = []
+    for class_, title, value in levels:
+        at = down(y, value, height)
+        line = tag("title", f"{title}: {value:.1f}%")
+        marks.append(tag("line", line, class_=f"level {class_}", x1=0, x2="100%", y1=at, y2=at))
+    for kind, points in kinds.items():
+        for a, b in pairwise(points):
+            marks.append(segment(x, y, height, (a.parameters, a.value), (b.parameters, b.value), kind))
+        for p in points:
+            marks.append(accuracy_mark(p, kind, x, y, height))
+    return frame(x, y, height, "parameters", "accuracy, percent", join(*marks), description)
+
+
+def accuracy_mark(p: Share, kind: str, x: Axis, y: Axis, height: int) -> Html:
+    """A point with its interval and value; names lie lower, their values under them."""
+    place = down(y, p.value, height)
+    title = f"{p.name}: {p.value:.1f}% of {kind}"
+    pieces = []
+    if p.interval:
+        low, high = (round(down(y, v, height) - place, 2) for v in p.interval)
+        title += f", 95% interval {p.interval[0]:.1f} to {p.interval[1]:.1f}%"
+        pieces.append(tag("path", class_=f"interval {kind}", d=f"M-6 {low}h12M0 {low}V{high}M-6 {high}h12"))
+    if kind == "names":
+        pieces.append(tag("rect", tag("title", title), class_=kind, x=-4, y=-4, width=8, height=8))
+    else:
+        pieces.append(tag("circle", tag("title", title), class_=kind, r=4.5))
+    pieces.append(tag("text", f"{p.value:.1f}", class_="value", x=9, y=18 if kind == "names" else -8))
+    return tag("svg", *pieces, class_="mark", x=percent(x.share(p.parameters)), y=place)
+
+
 def legend(*kinds: tuple[str, str]) -> Html:
-    """What the marks mean: pairs of a kind (heldout, train, interval, raw, smooth) and its words."""
+    """What the marks mean: pairs of a kind (heldout, train, nouns, names, interval, ...) and its words."""
     shapes = {
         "heldout": (10, tag("circle", class_="heldout", cx=5, cy=7, r=4.5)),
         "train": (10, tag("rect", class_="train", x=1, y=3, width=8, height=8)),
+        "nouns": (10, tag("circle", class_="nouns", cx=5, cy=7, r=4.5)),
+        "names": (10, tag("rect", class_="names", x=1, y=3, width=8, height=8)),
         "interval": (14, tag("path", class_="interval", d="M1 1h12M7 1v12M1 13h12")),
         "raw": (28, tag("path", class_="raw", d="M0 7l4-4l4 7l4-6l4 5l4-5l4 6l4-3")),
         "smooth": (28, tag("path", class_="smooth", d="M0 3C8 8 14 10 28 10")),

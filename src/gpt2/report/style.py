@@ -138,12 +138,17 @@ polyline, path { fill:none; stroke:var(--c, var(--soft)); vector-effect:non-scal
   stroke-linejoin:round; stroke-linecap:round }
 .raw { stroke-width:1; opacity:.3 }
 .smooth { stroke-width:2 }
-circle.heldout { fill:var(--c, var(--blue)); stroke:var(--page); stroke-width:1.5 }
-rect.train { fill:var(--page); stroke:var(--orange); stroke-width:1.75 }
+circle.heldout, circle.nouns { fill:var(--c, var(--blue)); stroke:var(--page); stroke-width:1.5 }
+rect.train, rect.names { fill:var(--page); stroke:var(--orange); stroke-width:1.75 }
 .interval { stroke:var(--blue); stroke-width:1.5 }
+.interval.names { stroke:var(--orange) }
 .join { stroke-width:1.5 }
-.join.heldout { stroke:var(--blue) }
-.join.train { stroke:var(--orange); stroke-dasharray:5 4 }
+.join.heldout, .join.nouns { stroke:var(--blue) }
+.join.train, .join.names { stroke:var(--orange); stroke-dasharray:5 4 }
+.level { stroke:var(--strong); stroke-width:1.25; stroke-dasharray:7 4 }
+.level.nouns { stroke:var(--blue) }
+.level.names { stroke:var(--orange) }
+.level.chance, .level.before { stroke-dasharray:1.5 4 }
 svg text.value { fill:var(--ink); paint-order:stroke; stroke:var(--page); stroke-width:4px; stroke-linejoin:round }
 svg text.end { fill:var(--c); font-weight:600 }
 .curves .legend { --c:var(--soft) }
@@ -160,6 +165,7 @@ SAMPLES = """
 .text { white-space:pre-wrap; unicode-bidi:plaintext; font-size:.93rem; line-height:1.55; min-width:0 }
 .context { padding:1rem 1.4rem 1.1rem; background:var(--panel); border-radius:6px }
 .context .text { columns:2; column-gap:2.6rem; color:var(--soft); orphans:1; widows:1 }
+.context .asked { margin:.8rem 0 0 }
 .columns { display:grid; grid-template-columns:repeat(3, minmax(0,1fr)); margin-top:1.2rem }
 .columns > div { padding:0 1.4rem; border-left:1px solid var(--rule); min-width:0 }
 .columns > div:first-child { padding-left:0; border-left:0 }

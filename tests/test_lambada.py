@@ -21,7 +21,7 @@ from gpt2.evaluation.tasks.lambada import STOP_WORDS, STRAIGHT, TASKS, Lambada, 
 from gpt2.inference.scoring import Score
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-ROWS = 240
+ROWS = 120
 OPENAI, NEWLINE, STANDARD, DETOKENIZED = TASKS
 
 
@@ -123,7 +123,7 @@ def test_it_equals_a_plain_scorer(
         assert protocol.name.endswith(rule)
         assert found.values[protocol.name] == pytest.approx(expected[rule] / len(own), rel=1e-5), rule
     assert len({expected["last-word"], expected["last-token"], expected["filtered"]}) == 3
-    assert min(expected.values()) > 10
+    assert min(expected.values()) > 5
     assert any(len(asked.replies) == 2 for asked in found.asked), "stop words were asked for"
 
 

@@ -4,8 +4,8 @@ Twenty sentences of a children's book, then one with a blank; the ten candidates
 entities (NE), are words of the passage. As the paper has it, the probability of a candidate is that of the
 candidate *and the rest of the sentence given it*, and the likeliest of the ten is the answer: `rest`. Under
 `choice` the rest of the sentence does not count. What stands before the blank is the twenty sentences and the
-question's beginning, joined by spaces; of a passage that does not fit, with a candidate and the rest, into the
-model's context, the beginning is not read.
+question's beginning, joined by spaces; of a passage that does not fit into the model's context with what is
+scored, the beginning is not read, and all ten candidates are given the same part of it.
 
 The test's files are Penn-style tokens. The paper removed them by de-tokenisers that were not published; ours
 are `gpt2.evaluation.detokenize.CBT`, put to the whole passage with the blank in it, so that a blank after an

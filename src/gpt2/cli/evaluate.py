@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 import gpt2
-from gpt2.cli.talk import EXACTLY, TALK, ComputingExactly, Count, Flag, Talk, open_model
+from gpt2.cli.talk import EXACTLY, TALK, ComputingExactly, Count, Flag, Talk
 
 Data = Annotated[Path | None, Parameter(env_var="GPT2_DATA")]
 
@@ -53,14 +53,11 @@ def evaluate(
         Get data sets that are not there from the Hugging Face hub.
     """
     compute = computing.choose()
-    names = words(tasks)
-    protocols = None if protocol is None else words(protocol)
-    m = open_model(model, compute)
     results = gpt2.evaluate(
-        m,
-        names,
+        model,
+        words(tasks),
         data=data,
-        protocols=protocols,
+        protocols=None if protocol is None else words(protocol),
         out=out,
         limit=limit,
         download=download,

@@ -81,17 +81,21 @@ def evaluate(
     there gives a row that says how to get it. Raises `ConfigError` for an unknown task or protocol,
     `InputError` when there is no such folder or model.
     """
-    chosen = with_protocols(tasks_named([tasks] if isinstance(tasks, str) else list(tasks)), protocols)
+    names = [tasks] if isinstance(tasks, str) else list(tasks)
+    if not names:
+        raise ConfigError("no task is named; `gpt2 tasks` shows them all")
+    chosen = with_protocols(tasks_named(names), protocols)
     if limit is not None and limit < 1:
         raise ConfigError(f"limit must be at least 1, not {limit}")
     library = Library(data, download)
+    compute = compute or PLAIN
     if not isinstance(model, Model):
         model = load(model)
+        model.net.to(compute.device)
     folder = None if out is None else Path(out)
     with processes(folder) as (rank, count, wait), contextlib.ExitStack() as stack:
         if folder is not None and rank == 0:
             stack.enter_context(Workspace(folder))
-        compute = compute or PLAIN
         print_of = "" if folder is None else fingerprint(model)
         run = Run(model, library, folder, limit, compute, console, print_of, rank, count)
         if count > 1:  # every process asks its own parts; then all read what all have done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -58,6 +59,16 @@ def test_every_line_comes_back(data: Path, name: str, file: str) -> None:
     for text in marked:
         print(" ".join(piece.replace(ESCAPE, "␟") for piece in text.split(" ") if ESCAPE in piece))
     assert len(marked) <= MOST_ESCAPED[name] * len(lines)
+
+
+def test_every_sentence_of_the_converted_book_test_comes_back(data: Path) -> None:
+    found = json.loads((data / "cbt/cbt_snippet.jtr.json").read_text(encoding="utf-8"))
+    sentences = [s["text"] for instance in found["instances"] for s in instance["support"]]
+    sentences += [q["question"] for instance in found["instances"] for q in instance["questions"]]
+    assert len(sentences) == 42
+    texts = [CBT.detokenize(sentence) for sentence in sentences]
+    assert [CBT.retokenize(text) for text in texts] == sentences
+    assert escaped(texts) == []
 
 
 @pytest.mark.parametrize("file", WIKIPEDIA)

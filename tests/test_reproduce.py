@@ -15,6 +15,7 @@ import pytest
 from gpt2 import reproduce as module
 from gpt2.corpus.documents import read_documents
 from gpt2.errors import ConfigError, InputError
+from gpt2.evaluation.rows import read_json_lines
 from gpt2.model.checkpoint import load
 from gpt2.model.transformer import GPT2Config
 from gpt2.reproduce import ReproduceConfig, command, reproduce, too_little
@@ -121,6 +122,22 @@ def test_both_samples_go_on_from_the_same_unseen_text(done: tuple[Path, Json]) -
     assert len(results["samples"]) == module.SAMPLES
     for sample in results["samples"]:
         assert sample["context"] and sample["smallest"] and sample["largest"] and sample["original"]
+
+
+def test_each_size_is_asked_the_same_questions_of_unseen_text(done: tuple[Path, Json]) -> None:
+    out, results = done
+    made = results["cloze"]
+    assert made["counts"]["last-word"] >= 50 and made["sources"]["last-word"] >= 10
+    asked = read_json_lines(out / "questions" / "cloze.jsonl", {"group": str})
+    shards = Shards.open(out / "tokens/shards")
+    assert {row["group"] for row in asked if isinstance(row, dict)} <= set(shards.heldout.groups)
+    for rung in results["ladder"]:
+        found = rung["cloze"]["results"]
+        assert found["last-word"]["n"] == made["counts"]["last-word"]
+        low, high = found["last-word-perplexity"]["interval"]
+        assert low < found["last-word-perplexity"]["value"] < high
+        assert len(rung["cloze"]["answers"]) == len(made["examples"])
+    assert {f"cloze/{r['name']}" for r in results["ladder"]} < {s["name"] for s in results["stages"]}
 
 
 def test_run_again_nothing_runs(done: tuple[Path, Json], text: Path, small: None) -> None:

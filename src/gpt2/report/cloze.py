@@ -38,7 +38,10 @@ def cloze(results: Json) -> tuple[str, str, Html]:
         none = "The held-out documents have too little prose, sentence after sentence, for a cloze question."
         return "cloze", "Cloze questions", tag("p", none)
     kinds = [kind for kind in ("nouns", "names") if kind in counts]
-    content = [tag("p", questions_in_words(made))]
+    content = [
+        tag("p", questions_in_words(made)),
+        tag("p", " ".join(size_in_words(rows, kind) for kind in kinds)),
+    ]
     if kinds:
         content.append(main_figure(rows, made, kinds))
     content.append(tag("div", results_table(rows, counts), class_="wide"))
@@ -76,6 +79,18 @@ def questions_in_words(made: Json) -> str:
     return (
         "Without any training for it, each size was asked questions made of the held-out documents by rule: "
         f"{', and '.join(said)}. No sentence that is asked stands in a training document.{lacking}"
+    )
+
+
+def size_in_words(rows: list[Json], kind: str) -> str:
+    """Whether the largest size answers better than the smallest, as far as their intervals tell."""
+    small, large = share_of(rows[0], kind), share_of(rows[-1], kind)
+    change = f"Of {kind}, the smallest size finds {small.value:.1f}% and the largest {large.value:.1f}%"
+    if small.interval is None or large.interval is None:
+        return f"{change}; of one source there are no intervals."
+    apart = large.interval[0] > small.interval[1] or large.interval[1] < small.interval[0]
+    return (
+        f"{change}: their 95% intervals {'lie apart' if apart else 'overlap, so size alone may not be why'}."
     )
 
 

@@ -97,12 +97,13 @@ def evaluate(
         if folder is not None and rank == 0:
             stack.enter_context(Workspace(folder))
         print_of = "" if folder is None else fingerprint(model)
+        console = console if rank == 0 else QUIET
         run = Run(model, library, folder, limit, compute, console, print_of, rank, count)
         if count > 1:  # every process asks its own parts; then all read what all have done
             for task, kept in chosen:
                 measure(run, task, kept)
             wait()
-            run = replace(run, processes=1)
+            run = replace(run, processes=1, console=QUIET)
         rows = [row for task, kept in chosen for row in measure(run, task, kept)]
         results = Results(rows, facts_of(model, compute))
         if folder is not None and rank == 0:
@@ -114,10 +115,12 @@ def evaluate(
 def evaluation_callback(
     tasks: Sequence[str], data: str | Path | None, limit: int | None = None, compute: Compute | None = None
 ) -> Callback:
-    """While training: the tasks' results on their first `limit` items."""
+    """While training: the tasks' results on their first `limit` items, by the process that calls it alone."""
+    chosen, library = with_protocols(tasks_named(tasks), None), Library(data)
 
     def measure_it(model: Model, step: int) -> Json:  # noqa: ARG001
-        rows = evaluate(model, tasks, data, limit=limit, compute=compute).rows
+        run = Run(model, library, None, limit, compute or PLAIN, QUIET, "", 0, 1)
+        rows = [row for task, kept in chosen for row in measure(run, task, kept)]
         return {row.protocol: row.value for row in rows if row.value is not None}
 
     return measure_it

@@ -186,7 +186,9 @@ def operations(x: Texts) -> float:
     """Multiplications and additions that the distinct tokens of sorted texts need."""
     total, before = 0.0, []
     for t in sorted(x):
-        common = next((i for i, (a, b) in enumerate(zip(t, before, strict=False)) if a != b), 0)
+        common = next(
+            (i for i, (a, b) in enumerate(zip(t, before, strict=False)) if a != b), min(len(t), len(before))
+        )
         new = range(common, len(t) - 1)
         total += sum(2 * 123_532_032 + 4 * 12 * 768 * (i + 1) for i in new)
         before = t

@@ -82,6 +82,12 @@ def test_packed_weights_are_kept_until_the_weights_change(net: GPT2) -> None:
         expected = own.hidden(torch.from_numpy(families()[-1])[None])[0]
         places = torch.from_numpy(layout.places[-1])
         torch.testing.assert_close(after[places], expected, atol=2e-5, rtol=1e-5)
+    own.wpe.weight.data.mul_(2)
+    own.ln_f.eps = 0.1
+    with torch.inference_mode():
+        again = PackedGPT2.of(own, compute).hidden(layout)[places]
+        expected = own.hidden(torch.from_numpy(families()[-1])[None])[0]
+        torch.testing.assert_close(again, expected, atol=2e-5, rtol=1e-5)
     held = weakref.ref(own)
     del own
     gc.collect()

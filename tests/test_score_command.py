@@ -77,6 +77,15 @@ def test_spans_add_up_to_the_text(unit: str) -> None:
         assert [s.rank for s in found] == [i % 7 + 1 for i in TOK.encode(text)]
 
 
+def test_a_span_longer_than_what_is_shown_still_ends_where_it_ends() -> None:
+    long = "word list " * 12_000 + "ends here. Then comes one. And another."
+    found = list(spans(pieces(long, 4000), TOK, "sentence"))
+    assert [s.string for s in found][1:] == [" Then comes one.", " And another."]
+    assert found[0].n_bytes == 120_010 and len(found[0].spelled) == 100_000
+    found = list(spans(pieces(" " * 120_000 + "one two three", 4000), TOK, "word"))
+    assert [s.string for s in found][1:] == [" two", " three"]
+
+
 def test_totals_and_their_units() -> None:
     totals = Totals()
     assert math.isnan(totals.perplexity) and math.isnan(totals.bits_per_byte)
@@ -172,12 +181,18 @@ def test_every_output(run: Run, world: World, tmp_path: Path) -> None:
         "score", world.model, "--each", "line", "--format", "jsonl", given=b"The\ndog\n"
     ).out.splitlines()
     assert [json.loads(line)["string"] for line in lines] == ["The", "dog"]
+    given = b"The dog\nIt\n\n"
+    how = ("score", world.model, "--each", "line", "--unit", "word")
+    assert json.loads(run(*how, "--json", given=given).out)["texts"] == 3, "the last one has no word"
+    assert "\n" in run(*how, "--format", "colors", given=given).out.split("It")[0]
 
 
 def test_what_cannot_be_scored_is_refused(run: Run, world: World, tmp_path: Path) -> None:
     assert run("score", world.model, "").refused("no token to score")
     assert run("score", world.model, "a", "--file", tmp_path / "b").refused("give one of the two")
-    assert run("score", world.model, "--file", tmp_path / "b").refused("there is no file")
+    (tmp_path / "a").write_text("a text")
+    assert run("score", world.model, "--file", tmp_path / "a", tmp_path / "b").refused("b is not there")
+    assert run("score", world.model, "--file", tmp_path).refused("is a folder, not a file")
     assert run("score", world.model, given=b"\xff").refused("standard input is not UTF-8")
     assert run("score", world.model, "--each", "line", given=b"a\n\xff").refused("line 2 of standard input")
     assert run("score", world.model, "--each", "record", given=b"{}").refused(

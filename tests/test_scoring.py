@@ -7,7 +7,7 @@ import pytest
 import torch
 from huggingface import to_huggingface
 
-from gpt2.errors import ConfigError, InputError
+from gpt2.errors import ConfigError, FormatError, InputError
 from gpt2.inference import scoring
 from gpt2.inference.scoring import cut_windows, score, score_ids
 from gpt2.model.checkpoint import Model
@@ -196,6 +196,15 @@ def test_logits_far_from_zero_lose_nothing_in_bfloat16(model: Model) -> None:
     assert np.abs(near - exact).mean() < 0.003
 
 
+def test_scores_that_are_no_numbers_are_refused(model: Model) -> None:
+    net = GPT2(model.net.config, seed=5).eval()
+    with torch.no_grad():
+        net.ln_f.weight.fill_(1e38)
+        net.wte.weight.mul_(1e6)
+    with pytest.raises(FormatError, match="are its weights damaged"):
+        score_ids(net, [[1, 2]], [[3, 4]])
+
+
 def test_what_cannot_be_scored_is_refused(model: Model) -> None:
     with pytest.raises(ConfigError, match="stride must be between 1 and the model's context of 24, not 25"):
         score(model, ["a"], stride=25)
@@ -205,6 +214,13 @@ def test_what_cannot_be_scored_is_refused(model: Model) -> None:
         score(model, ["a"], start="bos")
     with pytest.raises(InputError, match="without any token before it"):
         score_ids(model.net, [[]], [[1]])
+    with pytest.raises(InputError, match="token 280 is none of the model's, which are 0 to 279"):
+        score_ids(model.net, [[1, 2], [1, 2]], [[5, 6], [280]])
+    with pytest.raises(InputError, match="token -1 is none"):
+        score_ids(model.net, [[1, 2]], [[-1]])
+    for wrong in ([b"ab"], [("a", "b", "c")], [None]):
+        with pytest.raises(InputError, match="a text is a string, or a pair"):
+            score(model, wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"give \[text\]"):
         score(model, "a text")
     assert score(model, []) == [] and score_ids(model.net, [[]], [[]])[0].tokens == []

@@ -12,13 +12,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 from cyclopts import Parameter
 
-from gpt2.cli.talk import EXACTLY, TALK, ComputingExactly, Count, Talk, open_model, put
+from gpt2.cli.talk import EXACTLY, TALK, ComputingExactly, Count, Talk, in_utf8, open_model, put
 from gpt2.console import shown
 from gpt2.errors import InputError
 
@@ -57,7 +56,8 @@ def score(
         What one text is: all of a file, each line, or each record of JSON lines with "text", or with "context"
         and "continuation". When not given: records of files named .jsonl, else all of a file.
     unit:
-        What to show the score of. When not given: tokens of a text on the command line, else whole texts.
+        What to show the score of; of a span longer than 100,000 bytes the beginning is shown. When not given:
+        tokens of a text on the command line, else whole texts.
     format:
         colors shows the text coloured by surprise, jsonl and tsv write one span a line as soon as it is known.
         auto is colors for one text on a terminal, else table.
@@ -71,35 +71,28 @@ def score(
 
     if text is not None and file:
         raise InputError("both a text and files were given; give one of the two")
+    files = [Path("-")] if text is None and not file else file or []
+    for path in files:
+        if str(path) != "-" and (path.is_dir() or not path.exists()):
+            what = "is a folder, not a file" if path.is_dir() else "is not there"
+            raise InputError(f"{path} {what}; check the path")
     compute = computing.choose()
     m = open_model(model, compute)
     unit = unit or ("text" if text is None else "token")
-    totals, texts = Totals(), 0
-    with ExitStack() as stack:
-        streams = opened(text, file, stack)
-        jsonl = bool(file) and all(path.suffix == ".jsonl" for path in file or [])
-        found = score_streams(
-            m, streams, each or ("record" if jsonl else "file"), unit, start, stride, compute
-        )
-
-        def counted() -> Iterator[Span]:
-            nonlocal texts
-            for span in found:
-                totals.add(span)
-                texts = span.text + 1
-                yield span
-
-        rows: list[dict[str, Any]] = []
-        if talk.json:
-            rows = [row(span) for span in counted()]
-        elif format == "auto" and text is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-            WRITERS["colors"](counted())
-        else:
-            WRITERS["table" if format == "auto" else format](counted())
+    each = each or ("record" if files and all(path.suffix == ".jsonl" for path in files) else "file")
+    totals = Totals()
+    spans = score_streams(m, opened(text, files), each, unit, start, stride, compute, totals)
+    rows: list[dict[str, Any]] = []
+    if talk.json:
+        rows = [row(span) for span in spans]
+    elif format == "auto" and text is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        WRITERS["colors"](spans)
+    else:
+        WRITERS["table" if format == "auto" else format](spans)
     if not totals.tokens:
         raise InputError("there is no token to score after the start; give a longer text")
     facts = {
-        "texts": texts,
+        "texts": totals.texts,
         "logprob": totals.logprob,
         "tokens": totals.tokens,
         "perplexity": totals.perplexity,
@@ -118,18 +111,16 @@ def score(
         talk.facts(facts)
 
 
-def opened(text: str | None, files: list[Path] | None, stack: ExitStack) -> Iterator[tuple[str, BinaryIO]]:
+def opened(text: str | None, files: list[Path]) -> Iterator[tuple[str, BinaryIO]]:
     """What to read, one after the other, each with its name."""
     if text is not None:
         yield "the text", io.BytesIO(text.encode("utf-8", "surrogateescape"))
-        return
-    for path in files or [Path("-")]:
+    for path in files:
         if str(path) == "-":
             yield "standard input", sys.stdin.buffer
-        elif not path.is_file():
-            raise InputError(f"there is no file {path}; check the path")
         else:
-            yield str(path), stack.enter_context(path.open("rb"))
+            with path.open("rb") as stream:
+                yield str(path), stream
 
 
 def row(span: Span) -> dict[str, Any]:
@@ -140,7 +131,7 @@ def row(span: Span) -> dict[str, Any]:
 def write_jsonl(spans: Iterable[Span]) -> None:
     """One JSON object a line."""
     for span in spans:
-        put(json.dumps(row(span), ensure_ascii=False) + "\n")
+        put(json.dumps(row(span), ensure_ascii=not in_utf8()) + "\n")
 
 
 def write_tsv(spans: Iterable[Span]) -> None:
@@ -172,12 +163,18 @@ def write_table(spans: Iterable[Span], at_once: int = 1000) -> None:
 def write_colors(spans: Iterable[Span]) -> None:
     """The text itself, each span on a background that says how surprising it was, bits a token."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text, piece = 0, ""
     for span in spans:
+        if span.text != text and not piece.endswith("\n"):
+            put("\n")
+        text = span.text
         shade = next(color for limit, color in SHADES if span.bits <= limit * max(1, span.tokens))
         piece = decoder.decode(span.spelled)
         for line in piece.splitlines(keepends=True):
             body = line.rstrip("\r\n")
             put((f"\x1b[48;5;{shade};38;5;16m{body}\x1b[0m" if shade and body else body) + line[len(body) :])
+        if span.n_bytes > len(span.spelled):
+            put("…")
     put(decoder.decode(b"", final=True) + "\n\n")
     lower = 0
     for limit, shade in SHADES:

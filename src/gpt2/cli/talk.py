@@ -126,7 +126,7 @@ class Talk:
             put(text + "\n")
             return
         try:
-            put(json.dumps(value, default=plain, ensure_ascii=False, allow_nan=False) + "\n")
+            put(json.dumps(value, default=plain, ensure_ascii=not in_utf8(), allow_nan=False) + "\n")
         except ValueError:
             raise FormatError(
                 "the result has a number that is infinite or NaN, which JSON cannot say; is the model damaged?"
@@ -134,6 +134,11 @@ class Talk:
 
 
 TALK, COMPUTING, EXACTLY = Talk(), Computing(), ComputingExactly()
+
+
+def in_utf8() -> bool:
+    """Whether standard output takes every character; JSON is written in ASCII where it does not."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def put(text: str) -> None:

@@ -87,7 +87,8 @@ def common_length(a: Ids, b: Ids) -> int:
 class PackedGPT2:
     """A network made ready for reading. It holds its own copy of the matrices unless `pack` is off.
 
-    Matrix products are in the format of `compute`; residual sums, layer norms and the softmax in float32.
+    Matrix products and attention are in the format of `compute`; residual sums and layer norms in that of the
+    network's weights, which is float32 unless somebody changed it.
     """
 
     def __init__(self, net: GPT2, compute: Compute, pack: bool = True) -> None:
@@ -101,7 +102,7 @@ class PackedGPT2:
             return make(linear.weight.detach().to(dtype), linear.bias.detach().to(dtype), gelu)
 
         def norm(ln: nn.LayerNorm) -> Layer:
-            weight, bias, epsilon = ln.weight.detach(), ln.bias.detach(), ln.eps
+            weight, bias, epsilon = ln.weight.detach().clone(), ln.bias.detach().clone(), ln.eps
             return lambda x: F.layer_norm(x, weight.shape, weight, bias, epsilon)
 
         self.blocks = [
@@ -124,9 +125,19 @@ class PackedGPT2:
 
     @classmethod
     def of(cls, net: GPT2, compute: Compute) -> PackedGPT2:
-        """The packed network, made once for as long as the weights stay as they are."""
+        """The packed network, made once for as long as the weights stay as they are.
+
+        What changes them through `.data`, behind torch's count of changes, is seen by a few numbers of each.
+        """
         try:
-            stamp = (compute.dtype, *((p.data_ptr(), p._version) for p in net.parameters()))
+            stamp = (
+                compute.dtype,
+                *(
+                    (p.data_ptr(), p._version, *p.detach().flatten()[:: 1 + p.numel() // 8].tolist())
+                    for p in net.parameters()
+                ),
+                *(m.eps for m in net.modules() if isinstance(m, nn.LayerNorm)),
+            )
         except RuntimeError:  # weights made in inference mode do not count their changes
             return cls(net, compute)
         kept = PACKED.get(net)

@@ -8,10 +8,10 @@ to the context (the default) is the fastest and the strictest; a smaller one giv
 That is how lm-evaluation-harness does it too, with `start="endoftext"` for `loglikelihood_rolling`, and with
 `start="none"` for `loglikelihood` where a context is given.
 
-Texts may be of any number and length: what is held at a time is a few windows, of which those that begin
-alike are read once (`gpt2.inference.prefill`), and the logits of a few rows. What a token's score is does
-not depend on what else is read with it, up to rounding. Matrix products are in float32 unless `compute`
-says otherwise.
+Texts may be of any number and length. What is held at a time is some windows, of which those that begin alike
+are read once (`gpt2.inference.prefill`), the texts that they are of, and the logits of a few rows. What a
+token's score is does not depend on what else is read with it, up to rounding. Matrix products are in float32
+unless `compute` says otherwise.
 
     gpt2.score(model, ["A text."])[0].logprob
     gpt2.score(model, [("The capital of France is", " Paris")])[0].is_greedy
@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 
-from gpt2.errors import ConfigError, InputError
+from gpt2.errors import ConfigError, FormatError, InputError
 from gpt2.inference.prefill import PackedGPT2, common_length, in_order, lay_out
 from gpt2.model.checkpoint import Model
 from gpt2.model.device import PLAIN, Compute
@@ -140,7 +140,13 @@ def joined(pieces: Iterable[Piece]) -> Iterator[Score]:
 
 def encode(tok: Tokenizer, text: str | tuple[str, str], start: str) -> tuple[list[int], list[int]]:
     """The tokens that are given and those that are scored."""
-    context, continuation = ("", text) if isinstance(text, str) else text
+    match text:
+        case str():
+            context, continuation = "", text
+        case (str(context), str(continuation)):
+            pass
+        case _:
+            raise InputError(f"a text is a string, or a pair of context and continuation, not {text!r:.60}")
     return begin(tok, tok.encode(context), tok.encode(continuation), start)
 
 
@@ -177,8 +183,8 @@ def score_pieces(
     """
     context = net.config.n_ctx
     stride = context if stride is None else stride
-    if not 1 <= stride <= context:
-        raise ConfigError(f"stride must be between 1 and the model's context of {context}, not {stride}")
+    if not isinstance(stride, int) or not 1 <= stride <= context:
+        raise ConfigError(f"stride must be between 1 and the model's context of {context}, not {stride!r}")
     windows = (
         window
         for i, (past, rest) in enumerate(texts)
@@ -219,15 +225,15 @@ def cut_windows(
 
 
 def ahead(windows: Iterable[Window]) -> Iterator[list[Window]]:
-    """Lists of windows of about `TOKENS_AHEAD` tokens."""
+    """Lists of windows: of `TOKENS_AT_ONCE` tokens at first, so that scores come soon, up to `TOKENS_AHEAD`."""
     few: list[Window] = []
-    tokens = 0
+    tokens, enough = 0, TOKENS_AT_ONCE
     for window in windows:
         few.append(window)
         tokens += len(window.ids) + 1
-        if tokens >= TOKENS_AHEAD:
+        if tokens >= enough:
             yield few
-            few, tokens = [], 0
+            few, tokens, enough = [], 0, min(2 * enough, TOKENS_AHEAD)
     if few:
         yield few
 
@@ -235,6 +241,12 @@ def ahead(windows: Iterable[Window]) -> Iterator[list[Window]]:
 @torch.inference_mode()
 def read(reader: PackedGPT2, windows: Sequence[Window]) -> list[Piece]:
     """Score windows, those with like beginnings in one pass."""
+    for w in windows:
+        if len(w.ids) and not 0 <= w.ids.min() <= w.ids.max() < reader.config.vocab_size:
+            wrong = next(i for i in w.ids.tolist() if not 0 <= i < reader.config.vocab_size)
+            raise InputError(
+                f"token {wrong} is none of the model's, which are 0 to {reader.config.vocab_size - 1}"
+            )
     pieces = [Piece(w.text, w.ids[:0], np.empty(0), w.ids[:0], w.last) for w in windows]
     busy = [i for i, w in enumerate(windows) if w.scored]
     inputs = [windows[i].ids[:-1] for i in busy]
@@ -286,6 +298,8 @@ def log_probabilities(
             some = slice(*np.searchsorted(row_of, [j, j + len(part)]))
             at = torch.from_numpy(row_of[some] - j).to(hidden.device)
             logprobs[some], ranks[some] = of_rows(part, at, tokens[some])
+    if not np.isfinite(logprobs).all():
+        raise FormatError("the model gives a log-probability that is no number; are its weights damaged?")
     return logprobs[back], ranks[back]
 
 

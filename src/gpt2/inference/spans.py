@@ -17,14 +17,16 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from gpt2.inference.scoring import Piece
 from gpt2.tokens.bpe import Tokenizer
 
 Unit = Literal["token", "word", "sentence", "text"]
+T = TypeVar("T")
 LONGEST_SHOWN = 100_000
 """Bytes of a span that are kept for showing it."""
+TAIL = 256
 
 ENDS = re.compile(r"(?:[.!?…]|\.\.\.)[\"'”’»)\]]*$")
 ABBREVIATIONS = """
@@ -63,16 +65,29 @@ class Span:
     @property
     def bits(self) -> float:
         """Surprise: -log2 of the probability."""
-        return -self.logprob / math.log(2)
+        return 0.0 - self.logprob / math.log(2)
 
 
 @dataclass
 class Totals:
     """What the scores of spans add up to."""
 
+    texts: int = 0
     logprob: float = 0.0
     tokens: int = 0
     n_bytes: int = 0
+
+    def texts_of(self, texts: Iterable[T]) -> Iterator[T]:
+        """Count texts as they pass."""
+        for text in texts:
+            self.texts += 1
+            yield text
+
+    def spans_of(self, spans: Iterable[Span]) -> Iterator[Span]:
+        """Count spans as they pass."""
+        for span in spans:
+            self.add(span)
+            yield span
 
     def add(self, span: Span) -> None:
         """Count a span."""
@@ -96,6 +111,9 @@ class Growing:
     """A span that has not ended."""
 
     parts: list[bytes]
+    """What it spells, of a long one the beginning."""
+    tail: bytes
+    """The last `TAIL` bytes of it, which say where words and sentences end."""
     logprob: float = 0.0
     tokens: int = 0
     n_bytes: int = 0
@@ -104,6 +122,7 @@ class Growing:
         """Go on with another."""
         if self.n_bytes < LONGEST_SHOWN:
             self.parts += other.parts
+        self.tail = (self.tail + other.tail)[-TAIL:]
         self.logprob += other.logprob
         self.tokens += other.tokens
         self.n_bytes += other.n_bytes
@@ -125,7 +144,7 @@ def spans(pieces: Iterable[Piece], tok: Tokenizer, unit: Unit) -> Iterator[Span]
             grown.add(word)
             continue
         if grown is None and word is None and unit == "text":
-            grown = Growing([])
+            grown = Growing([], b"")
         if grown is not None:
             yield Span(text, number, grown.spelled, grown.logprob, grown.tokens, grown.n_bytes)
             number += 1
@@ -157,10 +176,10 @@ def words(pieces: Iterable[Piece], tok: Tokenizer) -> Iterator[tuple[int, Growin
     for piece in pieces:
         for token, logprob in zip(piece.tokens.tolist(), piece.logprobs.tolist(), strict=True):
             spelled = tok.tokens[token]
-            new = Growing([spelled], logprob, 1, len(spelled))
+            new = Growing([spelled], spelled, logprob, 1, len(spelled))
             if word is None:
                 word = new
-            elif spelled[:1].isspace() and not word.parts[-1][-1:].isspace():
+            elif spelled[:1].isspace() and not word.tail[-1:].isspace():
                 yield piece.text, word
                 word = new
             else:
@@ -178,7 +197,7 @@ def within_sentence(before: Growing, word: Growing) -> bool:
     space = re.match(r"\s*", string)
     if space and space[0].count("\n") > 1:
         return False
-    last = b"".join(before.parts[-64:]).decode("utf-8", "replace").split()[-1:]
+    last = before.tail.decode("utf-8", "replace").split()[-1:]
     if not last or not ENDS.search(last[0]):
         return True
     next_ = string.strip().lstrip("\"'“‘«([")

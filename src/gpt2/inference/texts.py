@@ -7,7 +7,8 @@ What one text is, is for the reader to say:
     record    each object of JSON lines: {"text": ...}, or {"context": ..., "continuation": ...}, of which only
               the continuation is scored
 
-Nothing is held but the window that is being read: `gpt2 score` can stand in a pipe behind a dump of any size.
+A file is read as it comes, so `gpt2 score` can stand in a pipe behind a dump of any size; a line or a record is
+held whole.
 
     for span in score_streams(model, [("news.txt", open("news.txt", "rb"))], each="line", unit="text"): ...
 """
@@ -21,7 +22,7 @@ from typing import BinaryIO, Literal
 from gpt2.corpus.documents import json_lines
 from gpt2.errors import FormatError
 from gpt2.inference.scoring import begin, encode, score_pieces
-from gpt2.inference.spans import Span, Unit, spans
+from gpt2.inference.spans import Span, Totals, Unit, spans
 from gpt2.model.checkpoint import Model
 from gpt2.model.device import Compute
 from gpt2.tokens.bpe import Tokenizer
@@ -41,10 +42,16 @@ def score_streams(
     start: str = "endoftext",
     stride: int | None = None,
     compute: Compute | None = None,
+    totals: Totals | None = None,
 ) -> Iterator[Span]:
-    """The scores of the spans of all texts in streams of UTF-8, each with a name for its errors, in order."""
+    """The scores of the spans of all texts in streams of UTF-8, each with a name for its errors, in order.
+
+    `totals` is added to as they come.
+    """
+    totals = Totals() if totals is None else totals
     texts = chain.from_iterable(encoded(model.tokenizer, s, name, each, start) for name, s in streams)
-    return spans(score_pieces(model.net, texts, stride, compute), model.tokenizer, unit)
+    pieces = score_pieces(model.net, totals.texts_of(texts), stride, compute)
+    return totals.spans_of(spans(pieces, model.tokenizer, unit))
 
 
 def encoded(tok: Tokenizer, stream: BinaryIO, name: str, each: Each, start: str) -> Iterator[Encoded]:

@@ -89,9 +89,18 @@ def test_the_papers_own_values_are_known_again() -> None:
 def test_a_part_of_the_data_agrees_within_its_interval_and_the_whole_only_up_to_rounding() -> None:
     last_word = protocol("lambada/last-word")
     part = judge("124M", last_word, 33.4, (32.0, 34.8), whole=False).verdict
-    assert part.startswith("as published: 32.56")
+    assert part.startswith("as published, within the interval: 32.56")
     whole = judge("124M", last_word, 33.4, (32.0, 34.8), whole=True).verdict
     assert whole.startswith("differs from 32.56")
+
+
+def test_within_an_interval_all_that_cannot_be_told_apart_is_named() -> None:
+    last_word = protocol("lambada/last-word")
+    verdict = judge("124M", last_word, 46.67, (45.3, 48.0), whole=False).verdict
+    assert "46.67 is the last-token rule" in verdict and "45.99, with a stop-word filter" in verdict
+    wide = judge("124M", last_word, 40.0, (32.0, 48.0), whole=False).verdict
+    assert wide.startswith("as published, within the interval: 32.56")
+    assert all(value in wide for value in ("41.98", "45.99", "46.67", "46.89"))
 
 
 def test_a_protocol_that_nobody_published_says_how_far_the_paper_is() -> None:

@@ -56,9 +56,12 @@ class Published:
     def near(self, size: str, protocol: Protocol, value: float, span: tuple[float, float]) -> bool:
         """Whether a result is this number: `span` is what the result may be, up to rounding."""
         own = self.values[size]
-        allowed = WITHIN[protocol.statistic] * (own if protocol.statistic == "perplexity" else 1)
-        allowed = max(allowed, self.within or 0.0)
-        return abs(value - own) <= allowed or span[0] <= own <= span[1]
+        return abs(value - own) <= self.allowed(size, protocol) or span[0] <= own <= span[1]
+
+    def allowed(self, size: str, protocol: Protocol) -> float:
+        """How far the same number may be from it, without chance."""
+        scale = self.values[size] if protocol.statistic == "perplexity" else 1.0
+        return max(WITHIN[protocol.statistic] * scale, self.within or 0.0)
 
 
 @dataclass(frozen=True)
@@ -168,9 +171,9 @@ def compared(
         if (p.task, p.metric) == (protocol.task, protocol.metric) and size in p.values
     ]
     near = [p for p in same if p.near(size, protocol, value, span)]
-    near.sort(key=lambda p: (p is not own, p is not paper, abs(p.values[size] - value)))
-    if span[0] == span[1]:  # no chance in it: the nearest is the one
-        near.sort(key=lambda p: abs(p.values[size] - value))
+    near.sort(key=lambda p: abs(p.values[size] - value))
+    if span[0] < span[1]:  # within an interval the protocol's own comes first; without chance, the nearest
+        near.sort(key=lambda p: p is not own)
     printed = f"the paper's {paper.values[size]:g}" if paper and size in paper.values else ""
     if not near:
         if not same:
@@ -180,12 +183,17 @@ def compared(
                 "; "
             )
         return f"differs from {own.values[size]:g} ({own.rule}) and from every other published value"
-    best = near[0]
+    best, *others = near
+    exact = abs(best.values[size] - value) <= best.allowed(size, protocol)
     if best is paper:
-        return f"equals {printed}"
-    said = f"{best.values[size]:g} is {best.rule} ({best.source})"
-    said = f"as published: {said}" if best is own else f"the published {said}"
-    if printed and paper is not None and not paper.near(size, protocol, value, span) and paper.rule:
+        said = f"equals {printed}" if exact else f"{printed} is within the interval"
+    else:
+        number = f"{best.values[size]:g} is {best.rule}"
+        said = f"as published: {number}" if best is own else f"the published {number} ({best.source})"
+        said = said if exact else said.replace("published", "published, within the interval", 1)
+    if span[0] < span[1] and others:
+        said += "; so is " + ", and ".join(f"{p.values[size]:g}, {p.rule or 'the paper'}" for p in others)
+    elif best is not paper and printed and paper is not None and paper not in near and paper.rule:
         said += f"; {printed} is {paper.rule}"
     return said
 

@@ -213,6 +213,7 @@ def example() -> Json:
         },
         "ladder": ladder,
         "cloze": questions(),
+        "tables": [],
         "training_documents_in_both_splits": 0,
         "samples": samples,
         "samples_note": "top-k 40, temperature 1, seed 0; contexts are the first 192 tokens of held-out documents "

@@ -145,7 +145,7 @@ def test_rows_that_cannot_be_asked_are_named(trained: Trained, tmp_path: Path) -
         "5": "not 10 different candidates",
         "6": "the answer is none of the candidates",
         "7": "not UTF-8: byte 0xe9 where no character begins",
-        "8": f"the question has not one {BLANK}",
+        "8": "not 10 different candidates",
         "9": f"the target has more tokens than the model's context of {CONTEXT}",
     }
     file.write_text("Once upon a time\nthere was a file\n")

@@ -17,6 +17,7 @@ from gpt2.evaluation.cloze import BLANK, Cloze, ClozeConfig, TenChoices, build, 
 from gpt2.evaluation.run import evaluate
 from gpt2.evaluation.sentences import FUNCTION_WORDS, WORD, Lexicon, sentences
 from gpt2.evaluation.task import Choices, Item, Malformed
+from gpt2.evaluation.tasks import cbt
 from gpt2.evaluation.tasks.cloze import LAST_WORD, OwnCloze, read
 from gpt2.inference.scoring import score, score_ids
 from gpt2.model.checkpoint import Model
@@ -216,6 +217,8 @@ def test_files_are_read_back_as_what_was_made(made: Cloze, tmp_path: Path) -> No
     for path, items in ((paths[2], made.nouns), (paths[3], made.names)):
         expected = [(list(i.context), i.question, i.answer, list(i.choices)) for i in items]
         assert read_cbt(path) == expected
+        ours = [row for row in cbt.read(path) if isinstance(row, dict)]
+        assert [(r["sentences"], r["question"], r["answer"], r["candidates"]) for r in ours] == expected
     texts = [json.loads(line)["text"] for line in paths[1].read_text(encoding="utf-8").splitlines()]
     assert [text.rsplit(" ", 1) for text in texts] == [[p.context, p.target] for p in made.last_words]
     rows = read(paths[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -19,7 +20,7 @@ from gpt2.evaluation.rows import read_json_lines
 from gpt2.model.checkpoint import load
 from gpt2.model.transformer import GPT2Config
 from gpt2.reproduce import ReproduceConfig, command, reproduce, too_little
-from gpt2.studies import scaling
+from gpt2.studies import samples, scaling
 from gpt2.tokens.shards import Shards
 from gpt2.workspace import Json, plain, read_json
 
@@ -119,7 +120,7 @@ def heldout_texts(out: Path, shards: Shards) -> list[module.Document]:
 
 def test_both_samples_go_on_from_the_same_unseen_text(done: tuple[Path, Json]) -> None:
     _, results = done
-    assert len(results["samples"]) == module.SAMPLES
+    assert len(results["samples"]) == samples.SAMPLES
     for sample in results["samples"]:
         assert sample["context"] and sample["smallest"] and sample["largest"] and sample["original"]
 
@@ -138,6 +139,29 @@ def test_each_size_is_asked_the_same_questions_of_unseen_text(done: tuple[Path, 
         assert low < found["last-word-perplexity"]["value"] < high
         assert len(rung["cloze"]["answers"]) == len(made["examples"])
     assert {f"cloze/{r['name']}" for r in results["ladder"]} < {s["name"] for s in results["stages"]}
+
+
+def test_with_the_papers_data_the_largest_size_is_measured_on_it(
+    done: tuple[Path, Json], text: Path, small: None, tmp_path: Path
+) -> None:
+    out, first = done
+    shutil.copytree(out, tmp_path / "run")
+    (tmp_path / "data").mkdir()
+    rows = [
+        {"text": f"The ship sailed home to the sea. It is the wind, the storm {i} and the sea"}
+        for i in range(9)
+    ]
+    (tmp_path / "data" / "lambada_test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    results = reproduce(ReproduceConfig(out=tmp_path / "run", text=text, data=tmp_path / "data"))
+    assert results["ladder"] == first["ladder"] and first["tables"] == []
+    found = {row["protocol"]: row for row in results["tables"]}
+    assert found["lambada/last-word"]["n"] == 9 and found["lambada/last-word"]["paper"] is not None
+    assert found["cbt-cn/rest"]["value"] is None and "no data" in found["cbt-cn/rest"]["verdict"]
+    page = Path(results["report"]).read_text()
+    assert "The paper&#x27;s tables" in page and "lambada/last-word-perplexity" in page
+    assert "gpt2 reproduce --minutes 10 --text text0 --data data" in page
+    with pytest.raises(InputError, match="no file or folder"):
+        reproduce(ReproduceConfig(out=tmp_path / "new", text=text, data=tmp_path / "missing"))
 
 
 def test_run_again_nothing_runs(done: tuple[Path, Json], text: Path, small: None) -> None:

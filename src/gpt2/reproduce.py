@@ -26,18 +26,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from gpt2.console import QUIET, Console, duration
 from gpt2.corpus.documents import Document, read_documents
 from gpt2.corpus.recipe import BuildConfig, build, input_digest
 from gpt2.errors import ConfigError, InputError, TooLittleData
-from gpt2.inference.engine import generate_ids
-from gpt2.inference.sampling import Sampling
+from gpt2.evaluation.run import evaluate
 from gpt2.model.checkpoint import load
 from gpt2.model.device import choose
 from gpt2.report import write_report
-from gpt2.studies import cloze, scaling
+from gpt2.studies import cloze, samples, scaling
 from gpt2.studies.scaling import BATCH, CONTEXT
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.tokens.shards import Shards, choose_heldout, write_shards
@@ -50,7 +47,8 @@ FEWEST_HELDOUT = 60
 FEWEST_SOURCES = 10
 """Held-out documents must be of so many groups: the pieces of one source are alike."""
 FEWEST_TOKENS = 1_500_000
-SAMPLES = 4
+ITEMS = 200
+"""Of each of the paper's tasks, at most; `gpt2 evaluate` has no such limit."""
 SECONDS_AFTER = 25
 """What cloze questions, samples and report take."""
 
@@ -69,6 +67,8 @@ class ReproduceConfig:
     """Your own WARC files instead."""
     links: Path | None = None
     """Your own list of links instead, to be fetched."""
+    data: Path | None = None
+    """Folder with the paper's data sets, on which the largest model is measured, in time beyond `minutes`."""
     seed: int = 0
     """Decides first weights, order of tokens and samples."""
 
@@ -87,7 +87,10 @@ def reproduce(config: ReproduceConfig | None = None, console: Console = QUIET) -
     """
     config = config or ReproduceConfig()
     source = BuildConfig(text=config.text, pages=config.pages, links=config.links)
-    for path in source.given:  # refused before anything is written
+    for path in (
+        *source.given,
+        *([config.data] if config.data else []),
+    ):  # refused before anything is written
         if not path.exists():
             raise InputError(f"there is no file or folder {path}; check the path")
     with Workspace(config.out) as work:
@@ -123,11 +126,19 @@ class Reproduction:
             key = {"tokens": tokens["digest"], "corpus": corpus["digest"]}
             questions = self.stage("questions", key, lambda folder: self.ask_about(folder, file, shards))
             results["cloze"] = questions
-            key = {"tokens": tokens["digest"], "minutes": self.config.minutes, "seed": self.config.seed}
+            key = {
+                "tokens": tokens["digest"],
+                "minutes": float(self.config.minutes),
+                "seed": self.config.seed,
+            }
             plan = self.stage("plan", key, lambda _: self.make_plan(shards))
             key["plan"] = plan
             results["ladder"] = self.climb(plan, key, shards, questions)
             results |= self.stage("samples", key, lambda _: self.draw_samples(shards, plan))
+            if self.config.data:
+                key["data"] = self.config.data
+                found = self.stage("tables", key, lambda folder: self.fill_tables(folder, plan))
+                results["tables"] = found["rows"]
             results["data"]["tokens_seen"] = plan["steps"] * BATCH * CONTEXT
         results["stages"] = self.stages
         results["made"]["seconds"] = round(sum(s["seconds"] for s in self.stages), 1)
@@ -246,33 +257,22 @@ class Reproduction:
 
     def draw_samples(self, shards: Shards, plan: Json) -> Json:
         """The smallest and the largest model go on from the same held-out contexts."""
-        context, length = CONTEXT * 3 // 4, CONTEXT // 4
-        split, tok = shards.heldout, shards.tokenizer
-        long = [i for i in range(split.n_documents) if len(split.document(i)) >= context + length]
-        long = long or [i for i in range(split.n_documents) if len(split.document(i)) >= 2 * length]
-        chosen = sorted(np.random.default_rng(self.config.seed).permutation(long)[:SAMPLES].tolist())
-        texts = [split.document(i) for i in chosen]
-        cuts = [min(context, len(t) // 2) if len(t) < context + length else context for t in texts]
-        prompts = [t[:c].tolist() for t, c in zip(texts, cuts, strict=True)]
-        names = [plan["ladder"][0]["name"], plan["ladder"][-1]["name"]]
-        models = [load(self.work.folder / "ladder" / name) for name in names]
-        drawn = [generate_ids(m, prompts, length, Sampling(), self.config.seed, self.compute) for m in models]
-        samples = [
-            {
-                "title": split.document_ids[i],
-                "context": tok.decode(prompt),
-                "original": tok.decode(text[cut : cut + length].tolist()),
-                "smallest": tok.decode(small),
-                "largest": tok.decode(large),
-            }
-            for i, prompt, text, cut, small, large in zip(chosen, prompts, texts, cuts, *drawn, strict=True)
-        ]
-        note = (
-            f"top-k 40, temperature 1, seed {self.config.seed}; contexts are the first {max(cuts, default=context)} "
-            f"tokens (of short documents the first half) of held-out documents chosen by the seed, "
-            f"completions have at most {length}; none was picked by hand"
-        )
-        return {"samples": samples, "samples_note": note}
+        small, large = (load(self.work.folder / "ladder" / plan["ladder"][k]["name"]) for k in (0, -1))
+        return samples.draw_samples(small, large, shards, self.config.seed, self.compute)
+
+    # The paper's tables (paper 3)
+
+    def fill_tables(self, folder: Path, plan: Json) -> Json:
+        """The largest model on the paper's own tasks, as far as the user has their data."""
+        largest = self.work.folder / "ladder" / plan["ladder"][-1]["name"]
+        return evaluate(
+            largest,
+            data=self.config.data,
+            out=folder / "items",
+            limit=ITEMS,
+            compute=self.compute,
+            console=self.console,
+        ).json()
 
     # The report
 
@@ -302,6 +302,7 @@ class Reproduction:
                 f"seed {SPLIT_SEED}",
             },
             "ladder": [],
+            "tables": [],
             "training_documents_in_both_splits": len(
                 set(shards.train.document_ids) & set(shards.heldout.document_ids)
             ),
@@ -371,5 +372,6 @@ def command(config: ReproduceConfig) -> str:
     words += ["--text", config.text.name] if config.text else []
     words += ["--pages", *(p.name for p in config.pages)] if config.pages else []
     words += ["--links", config.links.name] if config.links else []
+    words += ["--data", config.data.name] if config.data else []
     words += ["--seed", str(config.seed)] if config.seed else []
     return shlex.join(words)

@@ -24,6 +24,7 @@ def reproduce(
     text: Annotated[Path | None, Parameter(group=SOURCE)] = None,
     pages: Annotated[list[Path] | None, Parameter(group=SOURCE, consume_multiple=True)] = None,
     links: Annotated[Path | None, Parameter(group=SOURCE)] = None,
+    data: Path | None = None,
     talk: Talk = TALK,
 ) -> None:
     """The whole paper in miniature, on this machine: web pages become text, tokens, four GPT-2s and a report.
@@ -46,11 +47,13 @@ def reproduce(
         WARC files.
     links:
         A list of links to fetch (one URL a line, or CSV or JSON lines with a score).
+    data:
+        Folder with the paper's data sets: the largest model is measured on them too, in time beyond --minutes.
     """
     from gpt2.reproduce import ReproduceConfig
     from gpt2.reproduce import reproduce as run
 
-    config = ReproduceConfig(out, minutes, text, tuple(pages or ()), links, seed)
+    config = ReproduceConfig(out, minutes, text, tuple(pages or ()), links, data, seed)
     results = run(config, talk.console)
     asked = results["cloze"]["counts"] if results["ladder"] else {}
     rows = [

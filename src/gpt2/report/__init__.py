@@ -3,6 +3,7 @@
     page.py      the sections that every run has: opening, data, tokenizer, how it was made
     ladder.py    the sections of the trained sizes: training, perplexity against size, samples
     cloze.py     the section on cloze questions
+    tables.py    the section on the paper's own tasks, where their data is given
     plots.py     what is drawn, as inline SVG
     axes.py      scales, ticks and smoothing
     markup.py    text to HTML, escaped unless said otherwise; tables

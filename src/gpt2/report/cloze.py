@@ -167,7 +167,7 @@ def results_table(rows: list[Json], counts: Json) -> Html:
         for cells, row in zip(shown, rows, strict=True):
             found = row["cloze"]["results"][name]
             how = figure if name.endswith("perplexity") else percent
-            ends = found["interval"]
+            ends = found["value"] and found["interval"]  # where none is right there is nothing to draw from
             cells += [tag("strong", how(found["value"])), f"{how(ends[0])} to {how(ends[1])}" if ends else ""]
     return table("lr" + "rr" * len(columns), header, shown, "Cloze questions, this run")
 

@@ -1,7 +1,7 @@
 """The report's page: its frame, and the sections that every run has.
 
 It tells the run in the paper's order: what came out, the data, the tokenizer, then the trained sizes (see
-ladder.py and cloze.py), then how it was made. A run with too little text for a ladder says why in its place.
+ladder.py, cloze.py and tables.py), then how it was made. A run with too little text for a ladder says why in its place.
 All keys of the results are asked for by name: one that is missing, as in the results of an older version, is
 an error, never a gap.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gpt2.console import duration
 from gpt2.errors import FormatError
-from gpt2.report import cloze, ladder
+from gpt2.report import cloze, ladder, tables
 from gpt2.report.markup import Html, facts, join, table, tag
 from gpt2.report.plots import bar, figure
 from gpt2.report.style import STYLE
@@ -48,7 +48,9 @@ def page(results: Json) -> str:
     sections = [data(results), tokenizer(results)]
     if results["ladder"]:
         sections += [ladder.training(results), ladder.perplexity(results)]
-        sections += [cloze.cloze(results), ladder.samples(results)]
+        sections.append(cloze.cloze(results))
+        sections += [tables.tables(results)] if results["tables"] else []
+        sections.append(ladder.samples(results))
     else:
         sections.append(("models", "No models were trained", notice(results)))
     sections.append(making(results))

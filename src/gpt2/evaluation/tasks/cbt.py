@@ -69,7 +69,7 @@ def parsed(name: str, lines: Sequence[str | Malformed]) -> Json | Malformed:
         return Malformed(name, f"{len(texts)} lines instead of {SENTENCES + 1}")
     question, *fields = texts.pop().split("\t")
     candidates = list(dict.fromkeys(fields[-1].split("|"))) if len(fields) >= 2 else []
-    if question.split().count(BLANK) != 1:
+    if question.count(BLANK) != 1:
         return Malformed(name, f"the question has not one {BLANK}")
     if len(candidates) != CANDIDATES or not all(c.strip() for c in candidates):
         return Malformed(name, f"not {CANDIDATES} different candidates")

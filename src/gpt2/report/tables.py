@@ -1,0 +1,53 @@
+"""The report's section on the paper's own tasks, of a run that was given their data (`--data DIR`).
+
+The rows are those of `gpt2 evaluate` on the largest size: ours, the paper's and what others could reproduce,
+for the size of the paper that is nearest.
+"""
+
+from __future__ import annotations
+
+from gpt2.evaluation.results import number
+from gpt2.report.markup import Html, join, table, tag
+from gpt2.workspace import Json
+
+
+def tables(results: Json) -> tuple[str, str, Html]:
+    """The largest size on the paper's tasks, beside the paper's numbers."""
+    rows, name = results["tables"], results["ladder"][-1]["name"]
+    header = [
+        "protocol",
+        "metric",
+        "ours",
+        "95% interval",
+        "items",
+        "of",
+        "the paper",
+        "for",
+        "reproducible",
+        "remark",
+    ]
+    shown = [
+        [
+            row["protocol"],
+            row["metric"],
+            tag("strong", number(row["value"])),
+            "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}",
+            row["n"],
+            "" if row["of"] is None else row["of"],
+            number(row["paper"]),
+            row["paper_size"] or "",
+            number(row["reproducible"]),
+            tag("bdi", row["verdict"]),
+        ]
+        for row in rows
+    ]
+    content = join(
+        tag(
+            "p",
+            f"The largest size, {name}, without any training for them, on the tasks of the paper's tables whose data "
+            "was given; of each at most the first items, as the columns say. The paper's numbers, of GPT-2s with a "
+            "hundred times the parameters and more, are context.",
+        ),
+        tag("div", table("llrrrrrlrl", header, shown, "The paper's tasks", "free"), class_="wide"),
+    )
+    return "tables", "The paper's tables", content

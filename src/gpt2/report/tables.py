@@ -1,7 +1,6 @@
 """The report's section on the paper's own tasks, of a run that was given their data (`--data DIR`).
 
-The rows are those of `gpt2 evaluate` on the largest size: ours, the paper's and what others could reproduce,
-for the size of the paper that is nearest.
+The rows are those of `gpt2 evaluate` on the largest size: ours, and the paper's for its smallest, as context.
 """
 
 from __future__ import annotations
@@ -14,18 +13,7 @@ from gpt2.workspace import Json
 def tables(results: Json) -> tuple[str, str, Html]:
     """The largest size on the paper's tasks, beside the paper's numbers."""
     rows, name = results["tables"], results["ladder"][-1]["name"]
-    header = [
-        "protocol",
-        "metric",
-        "ours",
-        "95% interval",
-        "items",
-        "of",
-        "the paper",
-        "for",
-        "reproducible",
-        "remark",
-    ]
+    header = ["protocol", "metric", "ours", "95% interval", "items", "of", "the paper", "its size"]
     shown = [
         [
             row["protocol"],
@@ -36,18 +24,21 @@ def tables(results: Json) -> tuple[str, str, Html]:
             "" if row["of"] is None else row["of"],
             number(row["paper"]),
             row["paper_size"] or "",
-            number(row["reproducible"]),
-            tag("bdi", row["verdict"]),
         ]
         for row in rows
+        if row["value"] is not None
     ]
-    content = join(
+    without = {f"{row['task']}: {row['verdict']}": None for row in rows if row["value"] is None}
+    content = [
         tag(
             "p",
             f"The largest size, {name}, without any training for them, on the tasks of the paper's tables whose data "
-            "was given; of each at most the first items, as the columns say. The paper's numbers, of GPT-2s with a "
-            "hundred times the parameters and more, are context.",
+            "was given; of each at most the first items, as the columns say. The paper's numbers, of GPT-2s with "
+            "many times the parameters, are context.",
         ),
-        tag("div", table("llrrrrrlrl", header, shown, "The paper's tasks", "free"), class_="wide"),
-    )
-    return "tables", "The paper's tables", content
+        tag("div", table("llrrrrrl", header, shown, "The paper's tasks"), class_="wide"),
+    ]
+    if without:
+        lines = (tag("li", tag("bdi", line)) for line in without)
+        content += [tag("h3", "What was not measured"), tag("ul", *lines, class_="small")]
+    return "tables", "The paper's tables", join(*content)

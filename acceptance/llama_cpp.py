@@ -105,7 +105,7 @@ def build(folder: Path) -> str:
     """An environment with llama.cpp, built from source; returns its interpreter."""
     venv.create(folder, with_pip=True)
     python = str(folder / "bin" / "python")
-    pip = [python, "-m", "pip", "install", "--quiet", "--no-binary", "llama-cpp-python", PACKAGE]
+    pip = [python, "-m", "pip", "install", "-qq", "--no-binary", "llama-cpp-python", PACKAGE]
     subprocess.run(
         ["nice", "-n", "19", *pip], check=True, env=os.environ | {"CMAKE_ARGS": "-DLLAVA_BUILD=OFF"}
     )
@@ -115,7 +115,7 @@ def build(folder: Path) -> str:
 
 def converter_agrees(scratch: Path, python: str) -> None:
     """Hold our GGUF files against those that llama.cpp's converter makes of our Hugging Face folder."""
-    pip = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", PACKAGE]
+    pip = [python, "-m", "pip", "download", "-qq", "--no-deps", "--no-binary", ":all:", PACKAGE]
     subprocess.run([*pip, "--dest", str(scratch)], check=True)
     with tarfile.open(next(scratch.glob("*.tar.gz"))) as archive:
         archive.extractall(scratch / "source", filter="data")

@@ -358,12 +358,8 @@ print(test_run.values(results))
 def child(toy: Path, out: Path, **environment: str) -> subprocess.Popen[str]:
     """A process of its own that runs the toy."""
     code = CHILD.format(tests=str(Path(__file__).parent), data=str(toy), out=str(out))
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    how: dict[str, Any] = {"env": os.environ | environment, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", code], **how)
 
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_result(

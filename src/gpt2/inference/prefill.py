@@ -9,8 +9,8 @@ distinct beginning one place, read once, and each token the places of its own pa
 Shapes in comments: N places of a layout, n tokens of one text that no text before it shares, S places that
 they can see, C channels, H heads, D channels of a head, V vocabulary.
 
-Rejected: `torch.compile`, no faster and 20 to 40 s late; one attention over all texts with a mask, which
-multiplies what the mask then throws away.
+Rejected: `torch.compile`, which compiles for each shape before it reads anything, and needs a compiler; one
+attention over all texts with a mask, which multiplies what the mask then throws away.
 
     python benchmarks/score.py
 """
@@ -182,7 +182,7 @@ PACKED: WeakKeyDictionary[GPT2, tuple[object, PackedGPT2]] = WeakKeyDictionary()
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Causal attention of the last n times of S: q [1, H, n, D], k and v [1, H, S, D] -> [1, H, n, D].
 
-    Equal to torch's fused kernel, which takes 1.8 times as long in bfloat16 on 1,024 times on a processor.
+    Equal to torch's fused kernel, which is slower than plain products in bfloat16 on long texts on a processor.
     """
     n, seen = q.shape[2], k.shape[2] - q.shape[2]
     if q.dtype == torch.float32 or q.device.type != "cpu" or n < ROWS:

@@ -310,7 +310,7 @@ def of_rows(logits: torch.Tensor, at: torch.Tensor, tokens: torch.Tensor) -> tup
     lost = F.cross_entropy(logits, tokens[first], reduction="none").double()  # of each row's first token
     own = logits[at, tokens]  # [m]
     logprobs = own.double() - own[first][at].double() - lost[at]
-    if logits.device.type == "cpu":  # three times as fast as torch's comparison and sum
+    if logits.device.type == "cpu":  # torch would write and sum a matrix of truths
         rows, limits = logits.numpy(), own.numpy()
         above = [np.count_nonzero(rows[i] > limit) for i, limit in zip(at.tolist(), limits, strict=True)]
         ranks = 1 + np.array(above, np.int64)

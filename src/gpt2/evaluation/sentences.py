@@ -15,9 +15,7 @@ Nouns and names are told by how the documents use a word; the lists of small wor
 - a name has a capital letter within a sentence twice or more, and none in at most `SMALL` of its uses.
 
 Rejected: a tagger. Those of spaCy, Stanza and NLTK need a download; TextBlob's is in its package, but brings
-NLTK with it, and is for English too. It was the referee instead (0.20.1): of what the rules call nouns in
-6,000 sentences of 16 English novels it tags 96 % as nouns, of the names 97 % as proper nouns; of the nouns in
-2,000 sentences of Python's documentation 93 %. They find half of all nouns, which is enough for questions.
+NLTK with it, and is for English too; what it says of the words that the rules choose stands in docs/log.md.
 
     python -c "from gpt2.evaluation.sentences import sentences; print(sentences('He went. She came.')[1].text)"
 """

@@ -13,6 +13,9 @@ BIN := $(VENV)/bin
 ARGS ?=
 PIP := $(BIN)/pip --disable-pip-version-check --no-input install --quiet -c constraints.txt -e
 
+# pip 23 stops at packages that ask for one extra under two spellings (lxml[html_clean] and lxml[html-clean])
+PIP_ITSELF := $(BIN)/pip --disable-pip-version-check --no-input install --quiet pip==25.3
+
 .PHONY: reproduce test lint acceptance install clean
 
 reproduce: $(VENV)/.corpus
@@ -34,6 +37,7 @@ install: $(VENV)/.corpus
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
+	@$(PIP_ITSELF)
 
 $(VENV)/.corpus: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "installing into $(VENV), once; this takes a few minutes"

@@ -1,23 +1,17 @@
-"""gpt2 corpus: links to pages to documents (paper 2.1).
-
-gpt2 corpus build --text my_texts/ --out corpus
-"""
+"""gpt2 corpus build: the whole recipe."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Group, Parameter
+from cyclopts import Group, Parameter
 
 from gpt2.cli.talk import TALK, Talk
-
-app = App(name="corpus", help="Links to pages to documents (paper 2.1).")
 
 SOURCE = Group("Source (one of these)", sort_key=10)
 
 
-@app.command
 def build(
     *,
     out: Path,

@@ -38,6 +38,7 @@ def texts(path: Path) -> list[str]:
             language=st.none() | st.just("en"),
             url=st.none() | ANY_TEXT,
             votes=st.none() | st.integers(-(2**40), 2**40),
+            date=st.none() | st.just("2019-02-14"),
             source=ANY_TEXT,
         ),
         max_size=5,
@@ -74,6 +75,23 @@ def test_a_foreign_file_is_no_corpus(tmp_path: Path) -> None:
         list(read_documents(path))
     with pytest.raises(InputError, match="there is no file"):
         list(read_documents(tmp_path / "absent.parquet"))
+
+
+def test_a_corpus_is_a_folder_of_files_read_in_order(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus" / "documents"
+    written = [
+        Document(f"text {i}", id=f"http://a.b/{i}", group="g", url=f"http://a.b/{i}") for i in range(9)
+    ]
+    for shard in (2, 0, 1):
+        write_documents(folder / f"documents-{shard:05d}.parquet", written[3 * shard : 3 * shard + 3])
+    pyarrow.parquet.write_table(pyarrow.table({"id": ["x"], "of": ["y"]}), folder / "duplicates.parquet")
+    (folder / "datasheet.md").write_text("about the documents")
+    for read in (read_documents, read_text):
+        assert list(read(folder)) == list(read(folder.parent)) == written
+        assert list(read(folder / "documents-00001.parquet")) == written[3:6]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="is no corpus: it has no documents-00000.parquet; build one"):
+        list(read_documents(tmp_path / "empty"))
 
 
 @settings(max_examples=100, deadline=None, database=None)

@@ -1,11 +1,12 @@
 """Documents: what a corpus is made of, and the files they are kept in.
 
 A document is one text with what is known of it: an id, the group it is held out with (the module a piece of
-its page belongs to, the work a chapter is from), its address, its votes, and where the text was taken from.
-A corpus is a Parquet file of them. A user's own text becomes documents by `read_text`: one a text file, one
-a line of JSON lines, one a row of Parquet. Text that is not UTF-8 is refused by name rather than guessed at:
-a wrong guess would train a model on rubbish without a word. Halves of surrogate pairs, which JSON and file
-names can hold and UTF-8 cannot, become U+FFFD.
+its page belongs to, the work a chapter is from), its address, its votes, its date, and where the text was
+taken from. A corpus is a folder of Parquet files of them, `documents-00000.parquet` and so on, read in that
+order. A user's own text becomes documents by `read_text`: one a text file, one a line of JSON lines, one a
+row of Parquet; the documents of a corpus come as they are. Text that is not UTF-8 is refused by name rather
+than guessed at: a wrong guess would train a model on rubbish without a word. Halves of surrogate pairs, which
+JSON and file names can hold and UTF-8 cannot, become U+FFFD.
 
     python -c "from gpt2.corpus import read_text; print(next(read_text('my_texts')).text[:200])"
 """
@@ -27,6 +28,9 @@ PLAIN_SUFFIXES = {".txt", ".text", ".md", ".rst", ".asc", ".adoc"}
 TABLE_SUFFIXES = {".jsonl", ".ndjson", ".parquet"}
 SUFFIXES = PLAIN_SUFFIXES | TABLE_SUFFIXES
 ROWS_AT_ONCE = 256
+NEEDED = ["text", "id", "group"]
+SHARD = "documents-{:05d}.parquet"
+"""The name of a corpus's n-th file."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Document:
     """Canonical address of its page."""
     votes: int | None = None
     """How many others vouched for the page: distinct pages linking to it, or a link's score."""
+    date: str | None = None
+    """The day it was published as its page says, as 2019-02-14."""
     source: str = ""
     """Where the text was taken from: a file, a line of it, a record of a WARC file."""
 
@@ -67,19 +73,42 @@ def write_documents(path: Path, documents: Iterable[Document]) -> int:
     return written
 
 
-def read_documents(path: Path) -> Iterator[Document]:
-    """The documents of a corpus file; `FormatError` when it is not one."""
-    for row in parquet_rows(path, needed=[f.name for f in dataclasses.fields(Document)]):
-        yield Document(**row)
+def corpus_files(path: str | Path) -> list[Path]:
+    """The files of a corpus, in order: of its folder, of the folder it was built in, or a file by itself.
+
+    Raises `InputError` where there is no corpus.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    for folder in (path, path / "documents"):
+        files = sorted(folder.glob("documents-*.parquet"))
+        if files:
+            return files
+    if not path.exists():
+        raise InputError(f"there is no file or folder {path}; check the path")
+    raise InputError(f"{path} is no corpus: it has no {SHARD.format(0)}; build one with `gpt2 corpus build`")
+
+
+def read_documents(path: str | Path) -> Iterator[Document]:
+    """The documents of a corpus: of its folder, or of one of its files; `FormatError` for a foreign file."""
+    others = [f.name for f in dataclasses.fields(Document) if f.name not in NEEDED]
+    for file in corpus_files(path):
+        for row in parquet_rows(file, NEEDED, others):
+            yield Document(**row)
 
 
 def read_text(path: str | Path) -> Iterator[Document]:
     """Documents from a file or a folder (searched through, in the order of names) of a user's own text.
 
-    JSON lines and Parquet need a field `text`; `id` and `group` are taken when they are there. Raises
-    `InputError` for a path without text, `FormatError` for a file that is not what its name says.
+    JSON lines and Parquet need a field `text`; `id` and `group` are taken when they are there. A corpus gives
+    its own documents. Raises `InputError` for a path without text, `FormatError` for a file that is not what
+    its name says.
     """
     path = Path(path)
+    if is_corpus(path):
+        yield from read_documents(path)
+        return
     if not path.exists():
         raise InputError(f"there is no file or folder {path}; check the path")
     kinds = ", ".join(sorted(SUFFIXES))
@@ -99,6 +128,13 @@ def read_text(path: str | Path) -> Iterator[Document]:
             yield document
     if not found:
         raise TooLittleData(f"there is no text in {path}: its files are empty")
+
+
+def is_corpus(path: Path) -> bool:
+    """Whether a path is a corpus, or a file of one."""
+    if path.is_dir():
+        return any((folder / SHARD.format(0)).exists() for folder in (path, path / "documents"))
+    return re.fullmatch(r"documents-\d{5,}\.parquet", path.name) is not None and path.is_file()
 
 
 def read_file(path: Path, name: str) -> Iterator[Document]:

@@ -168,8 +168,8 @@ def test_languages_are_told_apart() -> None:
 
 
 def test_many_pages_at_once_are_the_same_as_one_by_one() -> None:
+    from gpt2.corpus.build import extract_all, extracted
     from gpt2.corpus.pages import Page
-    from gpt2.corpus.recipe import extract_all, extracted
 
     pages = [Page(f"http://example.org/{i}", PAGE.replace("Boats", f"Boat {i}").encode()) for i in range(70)]
     pages[5] = Page("http://example.org/5", b"<title>nothing</title>")
@@ -179,8 +179,8 @@ def test_many_pages_at_once_are_the_same_as_one_by_one() -> None:
 
 
 def test_many_pages_leave_no_noise_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    from gpt2.corpus.build import extract_all
     from gpt2.corpus.pages import Page
-    from gpt2.corpus.recipe import extract_all
 
     raised: list[object] = []
     hook, sys.unraisablehook = sys.unraisablehook, raised.append

@@ -44,7 +44,7 @@ _HOMES = {
     "OptimizerConfig": "gpt2.training.optimizer",
     "Document": "gpt2.corpus.documents",
     "extract": "gpt2.corpus.extract",
-    "BuildConfig": "gpt2.corpus.recipe",
+    "BuildConfig": "gpt2.corpus.build",
     "ReproduceConfig": "gpt2.reproduce",
 }
 
@@ -71,9 +71,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from gpt2.corpus.build import BuildConfig
     from gpt2.corpus.documents import Document
     from gpt2.corpus.extract import extract
-    from gpt2.corpus.recipe import BuildConfig
     from gpt2.evaluation.run import evaluate
     from gpt2.evaluation.verify import verify
     from gpt2.inference.engine import generate, stream

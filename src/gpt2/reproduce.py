@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2.console import QUIET, Console, duration
+from gpt2.corpus.build import BuildConfig, build, input_digest
 from gpt2.corpus.documents import Document, read_documents
-from gpt2.corpus.recipe import BuildConfig, build, input_digest
 from gpt2.errors import ConfigError, InputError, TooLittleData
 from gpt2.evaluation.run import evaluate
 from gpt2.model.checkpoint import load

@@ -8,7 +8,7 @@ extract.py        pages to main text
 clean.py          named rules that mend or drop
 dedupe.py         exact and near duplicates
 documentation.py  the embedded site: this Python's own documentation, and how its pages are cut
-recipe.py         the stages in order, and the funnel
+build.py          the stages in order, and the funnel
 """
 
 import os
@@ -16,9 +16,9 @@ import os
 os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # progress is shown by gpt2.console, or not at all
 os.environ.setdefault("DAFT_SHOW_QUERY_ID", "0")
 
+from gpt2.corpus.build import BuildConfig, Built, build
 from gpt2.corpus.documents import Document, read_documents, read_text, write_documents
 from gpt2.corpus.extract import extract
-from gpt2.corpus.recipe import BuildConfig, Built, build
 
 __all__ = [
     "BuildConfig",

@@ -33,8 +33,8 @@ def build(
     links:
         A list of links to fetch (one URL a line, or CSV or JSON lines with a score).
     """
-    from gpt2.corpus.recipe import BuildConfig
-    from gpt2.corpus.recipe import build as run
+    from gpt2.corpus.build import BuildConfig
+    from gpt2.corpus.build import build as run
 
     built = run(BuildConfig(text=text, pages=tuple(pages or ()), links=links), out, talk.console)
     rows = [[row["step"], row["count"], row["unit"], row["note"]] for row in built.funnel]

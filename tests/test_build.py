@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import signal
 import subprocess
@@ -19,12 +20,14 @@ import pyarrow.parquet
 import pytest
 from local_server import ROBOTS, LocalServer, Reply, Script
 
-from gpt2.corpus import BuildConfig, Built, Document, build, read_documents, recipe
+from gpt2.corpus import BuildConfig, Built, Document, build, read_documents
 from gpt2.corpus.documentation import Site
 from gpt2.corpus.fetch import FetchConfig
 from gpt2.corpus.pages import Page, WarcWriter
 from gpt2.errors import BusyError, ConfigError, FetchError, FormatError, InputError, TooLittleData
 from gpt2.workspace import Json, Workspace
+
+steps = importlib.import_module("gpt2.corpus.build")
 
 
 def prose(name: str, words: int = 120) -> str:
@@ -291,7 +294,7 @@ def small_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LocalServer, d
         def serve(port: int = 0) -> Iterator[Site]:
             yield Site(server.address)
 
-        monkeypatch.setattr(recipe.documentation, "serve", serve)
+        monkeypatch.setattr(steps.documentation, "serve", serve)
         yield server, votes
 
 
@@ -356,20 +359,20 @@ def test_a_build_killed_while_it_fetches_goes_on(tmp_path: Path) -> None:
 def test_no_stage_is_done_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     for name in ("fetch_pages", "make_documents"):
-        real = getattr(recipe, name)
+        real = getattr(steps, name)
 
         def watched(*args: Any, name: str = name, real: Any = real) -> Json:
             done.append(name)
             result: Json = real(*args)
             return result
 
-        monkeypatch.setattr(recipe, name, watched)
+        monkeypatch.setattr(steps, name, watched)
     with LocalServer({f"/{i}": Reply(html(f"page{i}")) for i in range(4)}) as server:
         links, out = tmp_path / "links.txt", tmp_path / "out"
         links.write_text("\n".join(map(server.url, server.pages)))
         known: dict[str, Any] = {"links": links, "fetch": fetching(server)}
         with monkeypatch.context() as broken:
-            broken.setattr(recipe, "duplicates", lambda *_: 1 / 0)
+            broken.setattr(steps, "duplicates", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 build(BuildConfig(**known), out)
         assert done == ["fetch_pages", "make_documents"]

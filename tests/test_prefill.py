@@ -56,6 +56,20 @@ def test_every_place_reads_as_the_network_does_by_itself(net: GPT2, pack: bool, 
         torch.testing.assert_close(reader.logits(hidden), net.head(hidden), atol=2e-5, rtol=1e-5)
 
 
+@settings(max_examples=40, deadline=None)
+@given(share=st.floats(0, 1), seed=st.integers(0, 99), dtype=st.sampled_from(["float32", "bfloat16"]))
+def test_some_places_read_as_they_do_among_all(net: GPT2, share: float, seed: int, dtype: str) -> None:
+    texts = families()
+    layout = lay_out([texts[i] for i in in_order(texts)])
+    n = len(layout.ids)
+    chosen = np.flatnonzero(np.random.default_rng(seed).random(n) < share)
+    reader = PackedGPT2(net, Compute("cpu", dtype, 1))
+    with torch.inference_mode():
+        expected = reader.hidden(layout)[torch.from_numpy(chosen)]
+        tolerance = 2e-5 if dtype == "float32" else 0.15
+        torch.testing.assert_close(reader.hidden(layout, chosen), expected, atol=tolerance, rtol=tolerance)
+
+
 @pytest.mark.parametrize("pack", [True, False])
 def test_bfloat16_reads_nearly_the_same(net: GPT2, pack: bool) -> None:
     layout = lay_out(families())

@@ -146,28 +146,42 @@ class PackedGPT2:
             PACKED[net] = kept = (stamp, cls(net, compute))
         return kept[1]
 
-    def hidden(self, layout: Layout) -> Tensor:
-        """The final layer norm's output at each place, [N, C]."""
+    def hidden(self, layout: Layout, wanted: Ids | None = None) -> Tensor:
+        """The final layer norm's output at each place, [N, C]; with `wanted`, only at those places [n, C].
+
+        A place that is not wanted gives the last block no more than keys and values.
+        """
         x = self.wte[torch.from_numpy(layout.ids).to(self.device)]
         x += self.wpe[torch.from_numpy(layout.positions).to(self.device)]  # [N, C]
         for ln_1, c_attn, attn_proj, ln_2, c_fc, mlp_proj in self.blocks:
-            x += attn_proj(self.attention(c_attn(ln_1(x).to(self.dtype)), layout))
+            last = wanted is not None and c_attn is self.blocks[-1][1]
+            y = self.attention(c_attn(ln_1(x).to(self.dtype)), layout, wanted if last else None)
+            if last:
+                rows = torch.from_numpy(wanted).to(self.device)
+                x, y = x[rows], y[rows]  # [n, C]
+            x += attn_proj(y)
             x += mlp_proj(c_fc(ln_2(x).to(self.dtype)))
         return self.ln_f(x)
 
-    def attention(self, qkv: Tensor, layout: Layout) -> Tensor:
-        """[N, 3C] -> [N, C]: each sequence's own tokens look at all of its places up to themselves."""
+    def attention(self, qkv: Tensor, layout: Layout, wanted: Ids | None) -> Tensor:
+        """[N, 3C] -> [N, C]: each sequence's own tokens look at all of its places up to themselves.
+
+        With `wanted`, rows at other places may hold anything.
+        """
         C, H = self.config.n_embd, self.config.n_head
         y = qkv.new_empty(len(qkv), C)
         for places, shared in zip(layout.places, layout.shared, strict=True):
-            n = len(places) - shared
-            if not n:
+            if len(places) == shared:
                 continue
-            own = slice(int(places[shared]), int(places[-1]) + 1)
-            seen = qkv[torch.from_numpy(places).to(qkv.device)] if shared else qkv[own]  # [S, 3C]
-            q = qkv[own, :C].view(1, n, H, C // H).transpose(1, 2)  # [1, H, n, D]
-            k, v = seen[:, C:].view(1, -1, 2, H, C // H).permute(2, 0, 3, 1, 4)  # [1, H, S, D]
-            y[own] = attend(q, k, v).transpose(1, 2).reshape(n, C)
+            begin, end = int(places[shared]), int(places[-1]) + 1
+            seen = qkv[torch.from_numpy(places).to(qkv.device)] if shared else qkv[begin:end]  # [S, 3C]
+            if wanted is not None:
+                first = int(np.searchsorted(wanted, begin))
+                begin = int(wanted[first]) if first < len(wanted) else end
+            if begin < end:
+                q = qkv[begin:end, :C].view(1, -1, H, C // H).transpose(1, 2)  # [1, H, n, D]
+                k, v = seen[:, C:].view(1, -1, 2, H, C // H).permute(2, 0, 3, 1, 4)  # [1, H, S, D]
+                y[begin:end] = attend(q, k, v).transpose(1, 2).reshape(-1, C)
         return y
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 
 from gpt2.errors import ConfigError, FormatError, InputError
-from gpt2.inference.prefill import PackedGPT2, common_length, in_order, lay_out
+from gpt2.inference.prefill import Layout, PackedGPT2, common_length, in_order, lay_out
 from gpt2.model.checkpoint import Model
 from gpt2.model.device import PLAIN, Compute
 from gpt2.model.transformer import GPT2
@@ -255,7 +255,7 @@ def read(reader: PackedGPT2, windows: Sequence[Window]) -> list[Piece]:
         found = [windows[busy[k]] for k in some]
         places = np.concatenate([at[-w.scored :] for at, w in zip(layout.places, found, strict=True)])
         targets = np.concatenate([w.ids[-w.scored :] for w in found])
-        logprobs, ranks = log_probabilities(reader, reader.hidden(layout), places, targets)
+        logprobs, ranks = log_probabilities(reader, layout, places, targets)
         ends = np.cumsum([w.scored for w in found])
         for k, w, end in zip(some, found, ends, strict=True):
             own = slice(end - w.scored, end)
@@ -278,21 +278,20 @@ def passes(inputs: Sequence[Ids]) -> Iterator[list[int]]:
         yield some
 
 
-def log_probabilities(
-    reader: PackedGPT2, hidden: torch.Tensor, places: Ids, targets: Ids
-) -> tuple[LogProbs, Ids]:
-    """hidden [N, C]; for each of M tokens its place and id [M] -> log-probabilities and ranks [M].
+def log_probabilities(reader: PackedGPT2, layout: Layout, places: Ids, targets: Ids) -> tuple[LogProbs, Ids]:
+    """For each of M tokens its place in the layout and its id [M] -> log-probabilities and ranks [M].
 
     What several texts share is computed once: logits of each place, and each pair of place and token.
     """
     V = reader.config.vocab_size
     pairs, back = np.unique(places * V + targets, return_inverse=True)
     rows, row_of = np.unique(pairs // V, return_inverse=True)
+    hidden = reader.hidden(layout, rows)  # [rows, C]
     tokens = torch.from_numpy(pairs % V).to(hidden.device)
     logprobs, ranks = np.empty(len(pairs), np.float64), np.empty(len(pairs), np.int64)
     many, few = max(1, LOGITS_AT_ONCE // V), max(1, SOFTMAX_AT_ONCE // V)
     for i in range(0, len(rows), many):
-        logits = reader.logits(hidden[torch.from_numpy(rows[i : i + many]).to(hidden.device)])
+        logits = reader.logits(hidden[i : i + many])
         for j in range(i, i + len(logits), few):
             part = logits[j - i : j - i + few]
             some = slice(*np.searchsorted(row_of, [j, j + len(part)]))

@@ -109,25 +109,29 @@ def read_text(path: str | Path) -> Iterator[Document]:
     if is_corpus(path):
         yield from read_documents(path)
         return
+    files = text_files(path)
+    found = False
+    for file, name in files:
+        for document in read_file(file, name):
+            found = True
+            yield document
+    if not found:
+        raise TooLittleData(f"there is no text in {path}: its files are empty")
+
+
+def text_files(path: Path) -> list[tuple[Path, str]]:
+    """The files of text that a path has, in the order of names, with what they are called in ids."""
     if not path.exists():
         raise InputError(f"there is no file or folder {path}; check the path")
     kinds = ", ".join(sorted(SUFFIXES))
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
             raise InputError(f"{path} is not one of the kinds of text that can be read: {kinds}")
-        files = [path]
-    else:
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not files:
-            raise InputError(f"there is no text in {path}: give a folder with files of kind {kinds}")
-    found = False
-    for file in files:
-        name = file.name if path.is_file() else file.relative_to(path).as_posix()
-        for document in read_file(file, name):
-            found = True
-            yield document
-    if not found:
-        raise TooLittleData(f"there is no text in {path}: its files are empty")
+        return [(path, path.name)]
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not files:
+        raise InputError(f"there is no text in {path}: give a folder with files of kind {kinds}")
+    return [(file, file.relative_to(path).as_posix()) for file in files]
 
 
 def is_corpus(path: Path) -> bool:
@@ -221,6 +225,13 @@ def json_lines(stream: Iterable[bytes], name: str) -> Iterator[Json]:
 
 def parquet_rows(path: Path, needed: list[str], taken: Iterable[str] = ()) -> Iterator[Json]:
     """The rows of a Parquet file, a few at a time: its columns `needed`, and `taken` if it has them."""
+    for batch in parquet_batches(path, needed, taken):
+        rows: list[Json] = batch.to_pylist()
+        yield from rows
+
+
+def parquet_batches(path: Path, needed: list[str], taken: Iterable[str] = ()) -> Iterator[Any]:
+    """The same as Arrow record batches of up to `ROWS_AT_ONCE` rows."""
     import pyarrow
     import pyarrow.parquet
 
@@ -233,9 +244,7 @@ def parquet_rows(path: Path, needed: list[str], taken: Iterable[str] = ()) -> It
                 if name not in names:
                     raise FormatError(f"{path} has no column {name!r}; it has {', '.join(names) or 'none'}")
             columns = [*needed, *(name for name in taken if name in names)]
-            for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
-                rows: list[Json] = batch.to_pylist()
-                yield from rows
+            yield from file.iter_batches(ROWS_AT_ONCE, columns=columns)
     except (pyarrow.ArrowException, ValueError, OverflowError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise  # the system's, and no fault of the file

@@ -13,6 +13,7 @@ JSON and file names can hold and UTF-8 cannot, become U+FFFD.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -225,26 +226,34 @@ def json_lines(stream: Iterable[bytes], name: str) -> Iterator[Json]:
 
 def parquet_rows(path: Path, needed: list[str], taken: Iterable[str] = ()) -> Iterator[Json]:
     """The rows of a Parquet file, a few at a time: its columns `needed`, and `taken` if it has them."""
-    for batch in parquet_batches(path, needed, taken):
-        rows: list[Json] = batch.to_pylist()
-        yield from rows
+    with damage_told(path):
+        for batch in parquet_batches(path, needed, taken):
+            rows: list[Json] = batch.to_pylist()
+            yield from rows
 
 
 def parquet_batches(path: Path, needed: list[str], taken: Iterable[str] = ()) -> Iterator[Any]:
     """The same as Arrow record batches of up to `ROWS_AT_ONCE` rows."""
-    import pyarrow
     import pyarrow.parquet
 
     if not path.exists():
         raise InputError(f"there is no file {path}; check the path")
+    with damage_told(path), path.open("rb") as stream, pyarrow.parquet.ParquetFile(stream) as file:
+        names = file.schema_arrow.names
+        for name in needed:
+            if name not in names:
+                raise FormatError(f"{path} has no column {name!r}; it has {', '.join(names) or 'none'}")
+        columns = [*needed, *(name for name in taken if name in names)]
+        yield from file.iter_batches(ROWS_AT_ONCE, columns=columns)
+
+
+@contextlib.contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """What Arrow says of a damaged file, as a `FormatError`."""
+    import pyarrow
+
     try:
-        with path.open("rb") as stream, pyarrow.parquet.ParquetFile(stream) as file:
-            names = file.schema_arrow.names
-            for name in needed:
-                if name not in names:
-                    raise FormatError(f"{path} has no column {name!r}; it has {', '.join(names) or 'none'}")
-            columns = [*needed, *(name for name in taken if name in names)]
-            yield from file.iter_batches(ROWS_AT_ONCE, columns=columns)
+        yield
     except (pyarrow.ArrowException, ValueError, OverflowError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise  # the system's, and no fault of the file

@@ -70,7 +70,7 @@ def test_on_pages_marked_by_hand(method: Method, least: float, data: Path) -> No
 
 
 def test_another_method_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'quick'; choose default or fast"):
+    with pytest.raises(ConfigError, match="'quick'; choose default, fast"):
         extract(PAGE, method="quick")  # type: ignore[arg-type]
 
 

@@ -4,7 +4,9 @@ documents.py      Document: the record, Parquet files of it, a user's own text
 links.py          Link: lists with votes, canonical addresses, the rule of 3 votes
 pages.py          Page: WARC and ARC files
 fetch.py          links to pages: the polite, safe, restartable fetcher
-extract.py        pages to main text
+extract.py        pages to main text, in a child process that a page cannot stall
+head.py           title, date and canonical address that a page names
+sandbox.py        the child process
 clean.py          named rules that mend or drop
 dedupe.py         exact and near duplicates
 documentation.py  the embedded site: this Python's own documentation, and how its pages are cut

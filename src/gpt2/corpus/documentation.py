@@ -125,7 +125,7 @@ def cut(page: Page, votes: int | None, taken: Counter[str]) -> list[Document]:
     pieces: list[tuple[str, str]] = []
     used = Counter[str]()
     for part in CUTS.split(html):
-        _, text = by_resiliparse(part, None)
+        text = by_resiliparse(part, None)
         text = unescape(CELLS.sub("", tidy(text))).strip()  # pydoc escapes some signatures twice
         at_class = CLASS.match(part) is not None
         if not pieces or len(pieces[-1][1]) >= (WHOLE if at_class else LONG):

@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from gpt2.corpus.fetch import LOG, WARC, FetchConfig, Fetched, fetch
+from gpt2.corpus.fetch import LOG, FetchConfig, Fetched, fetch, read_outcomes, warc_files
+from gpt2.corpus.links import canonical
 from gpt2.corpus.pages import Page, outgoing_links, read_pages
 
 ROBOTS = "/robots.txt"
@@ -102,10 +103,13 @@ FINE = {"/fine": Reply("<p>This one is fine.</p>")}
 
 
 def get(site: LocalServer, folder: Path, *paths: str, follow: bool = False, **settings: Any) -> list[Fetched]:
-    """Fetch paths of a site that may be fetched."""
+    """Fetch paths of a site that may be fetched; how they ended, and then what was followed."""
     known = {"delay": 0.0, "retries": 0, "allow": frozenset({site.address})} | settings
     links = [path if "://" in path else site.url(path) for path in paths]
-    return fetch(links, folder, FetchConfig(**known), outgoing_links if follow else None)
+    fetch(links, folder, FetchConfig(**known), outgoing_links if follow else None)
+    done = {outcome.url: outcome for outcome in read_outcomes(folder)}
+    first = [link for link in map(canonical, links) if link]
+    return [done.pop(link) for link in dict.fromkeys(first)] + [*done.values()]
 
 
 def causes(site: LocalServer, folder: Path, *paths: str, **settings: Any) -> list[str | None]:
@@ -117,8 +121,8 @@ def causes(site: LocalServer, folder: Path, *paths: str, **settings: Any) -> lis
 
 
 def pages_of(folder: Path) -> dict[str, Page]:
-    """The pages in a fetch's WARC file, by address."""
-    return {page.url: page for page in read_pages(folder / WARC)}
+    """The pages in a fetch's WARC files, by address."""
+    return {page.url: page for path in warc_files(folder) for page in read_pages(path)}
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from local_server import FINE, ROBOTS, LocalServer, Reply, Script, causes, get, pages_of
 
-from gpt2.corpus.fetch import WARC, FetchConfig, fetch
+from gpt2.corpus.fetch import FetchConfig, fetch
 from gpt2.corpus.pages import read_pages
 from gpt2.errors import ConfigError, FetchError
 

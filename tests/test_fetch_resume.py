@@ -13,7 +13,7 @@ from pathlib import Path
 
 from local_server import LocalServer, Reply, Script, get, lines_of, pages_of
 
-from gpt2.corpus.fetch import LOG, WARC
+from gpt2.corpus.fetch import LOG
 from gpt2.corpus.pages import read_pages
 
 CRAWL = """

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from local_server import FINE, LocalServer, Reply, Script, causes, pages_of
 
-from gpt2.corpus.fetch import PRIVATE, FetchConfig, fetch, is_public
+from gpt2.corpus.addresses import PRIVATE, is_public
+from gpt2.corpus.fetch import FetchConfig, fetch
 from gpt2.errors import FetchError
 
 # Redirects

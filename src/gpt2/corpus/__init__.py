@@ -1,13 +1,31 @@
 """Links to pages to documents (the paper's WebText, 2.1).
 
 documents.py      Document: the record, Parquet files of it, a user's own text
-links.py          Link: lists with votes, canonical addresses, the rule of 3 votes
-pages.py          Page: WARC and ARC files
+links.py          Link: votes, canonical addresses; gathering links under the rule of 3 votes
+dumps.py          Row: dumps of submissions, packed in any way
+sources.py        dumps, CSV, lists, sitemaps, WARC and Parquet as rows
+blocklist.py      what a link may not be: lists of hosts, endings, domains, subreddits
+sift.py           the rules of links by name, what falls to each
+buckets.py        millions of links merged in bounded memory
 fetch.py          links to pages: the polite, safe, restartable fetcher
+frontier.py       its links: millions in little memory
+schedule.py       its hosts: whose turn it is
+client.py         one request, within limits
+addresses.py      which addresses may be asked
+robots.py         what sites ask of crawlers
+outcomes.py       Fetched: how each link ended; going on from there
+warc_writer.py    WARC files, begun anew at a certain size
+warc.py           Record: WARC and ARC files, read past damage
+pages.py          Page: what a record holds, its encodings undone
 extract.py        pages to main text, in a child process that a page cannot stall
 head.py           title, date and canonical address that a page names
 sandbox.py        the child process
-clean.py          named rules that mend or drop
+clean.py          documents mended or dropped by rules, drops kept with their reasons
+rules.py          the rules that drop: Wikipedia, length, language, Gopher's and C4's
+mending.py        the rules that mend: mojibake, control characters, notices
+frames.py         lines that many pages of a host share
+quality.py        what the rules measure in a text
+rule_lists.py     the lists of rules in use; a user's own file of them
 dedupe.py         exact and near duplicates
 documentation.py  the embedded site: this Python's own documentation, and how its pages are cut
 build.py          the stages in order, and the funnel

@@ -1,93 +1,122 @@
 """Links to pages: a polite, safe and restartable fetcher (paper 2.1).
 
-Polite: robots.txt is obeyed, that of each host a redirect leads to as well, each host is asked one thing at a
-time with a pause between, and the user agent says who asks. Safe: only HTTP(S), limits on size and time, and
-no address inside somebody's network: an address is judged where the socket to it is made, so that no name,
-number or redirect gets past. One private address and port may be allowed by name.
+Polite: robots.txt is obeyed, that of each host a redirect leads to as well; between two requests to a host
+there is a pause, longer when the host asks for it (Crawl-delay, Retry-After) or gives no answer; the user agent
+says who asks and where to reach them. Safe: see client.py (limits) and addresses.py (nobody's network).
+Restartable: see outcomes.py; a kill costs what was in flight.
 
-    FOLDER/pages.warc.gz     what came, one record a page
-    FOLDER/fetched.jsonl     one line a link done: how it ended, where its record ends, the links on the page
+Every request is a job in the queue of its host, also for a robots.txt, a redirect's target or another try; the
+host that is due first has the next turn, and a host not yet begun has one when no other is due. So a slow
+host holds up only itself, and no more hosts (with their rules) are in memory than keep `workers` requests
+under way. Rejected: a worker for each host, which sleeps through the pauses while others wait.
 
-A line is written after its record. On restart the WARC file is cut back to the last line's end and the rest
-is fetched: a kill costs what was in flight. Rejected: a database for the queue, which follows from the lines.
+    gpt2 corpus fetch links/ --out crawl --contact you@example.org
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import ipaddress
-import json
-import socket
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gpt2.console import QUIET, Console
-from gpt2.corpus.documents import sound
-from gpt2.corpus.links import canonical, url_type
-from gpt2.corpus.pages import Page, WarcWriter
-from gpt2.errors import ConfigError, FetchError, need
-from gpt2.workspace import Json, atomic_write
+from gpt2.corpus.addresses import Allowed
+from gpt2.corpus.client import Answer, Client
+from gpt2.corpus.frontier import Frontier
+from gpt2.corpus.links import canonical
+from gpt2.corpus.outcomes import LOG, NO_ANSWER, Fetched, forget, read_outcomes, recover
+from gpt2.corpus.pages import HTML_TYPES, Page
+from gpt2.corpus.robots import Rules, read_rules
+from gpt2.corpus.schedule import Host, Job, Schedule
+from gpt2.corpus.warc import warc_files
+from gpt2.corpus.warc_writer import Kept, WarcWriter
+from gpt2.errors import ConfigError, FetchError, InputError
+from gpt2.workspace import Json, Workspace
 
-if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession
-    from protego import Protego
+__all__ = ["LOG", "Crawl", "FetchConfig", "Fetched", "fetch", "read_outcomes", "warc_files"]
 
-WARC, LOG = "pages.warc.gz", "fetched.jsonl"
-PRIVATE = "not an address of the public internet"
-LONGEST_PAUSE = 60.0
-"""A host whose robots.txt asks for more seconds between two pages is left alone."""
-LONGEST_ROBOTS = 512 * 1024
-"""Bytes of a robots.txt that are looked at, as RFC 9309 allows."""
-GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+SILENT = 10
+"""After so many links in a row that gave no answer, a host is left alone."""
+AT_ONCE = 100
+"""Links of a host that may end without a request before others have their turn."""
 
 
 @dataclass(frozen=True)
 class FetchConfig:
     """How to ask for pages."""
 
-    user_agent: str = "gpt2-workbench/0.1 (research crawler; see the package gpt2-workbench)"
-    """What servers are told of who asks; add an address at which you can be reached."""
+    user_agent: str = "gpt2-workbench/0.1"
+    """Name and version told to servers; robots.txt is read for the name."""
+    contact: str = ""
+    """Web or mail address at which who crawls can be reached, told to servers too."""
     delay: float = 1.0
     """Seconds between two requests to one host; robots.txt may ask for more."""
-    workers: int = 32
-    """Hosts asked at the same time."""
+    workers: int = 64
+    """Requests under way at the same time."""
+    per_host: int = 1
+    """Requests to one host under way at the same time; one where robots.txt asks for pauses."""
     timeout: float = 30.0
     """Seconds for a whole page."""
+    idle: float = 15.0
+    """Seconds without a byte, or until there is a connection."""
     max_bytes: int = 10_000_000
-    """Longest page; a longer one is a failure."""
+    """Longest page, unpacked; a longer one is a failure."""
+    types: frozenset[str] = frozenset(HTML_TYPES | {"text/plain"})
+    """Media types that are read; others are failures."""
     retries: int = 2
     """Further tries after a failure that may pass."""
+    longest_wait: float = 300.0
+    """Seconds waited at most when a server says when to ask again."""
     redirects: int = 5
     """Redirects followed."""
+    file_bytes: int = 1_000_000_000
+    """Size at which a new WARC file is begun."""
+    keep_requests: bool = False
+    """Keep what was sent, too, in `request` records."""
     allow: frozenset[str] = field(default_factory=frozenset)
-    """Private addresses that may be fetched all the same, as address:port."""
+    """Private addresses that may be fetched all the same: 127.0.0.1:8000, 10.1.2.3 or 10.1.0.0/16."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.delay < float("inf") or not 0 < self.timeout < float("inf"):
+        if not 0 <= self.delay < float("inf") or not 0 <= self.longest_wait < float("inf"):
             raise ConfigError(
-                f"delay {self.delay} and timeout {self.timeout} are seconds: at least 0, and above 0"
+                f"delay {self.delay} and longest_wait {self.longest_wait} are seconds, at least 0"
             )
-        if min(self.workers, self.max_bytes) < 1 or min(self.retries, self.redirects) < 0:
-            raise ConfigError("workers and max_bytes must be at least 1, retries and redirects at least 0")
+        if not 0 < self.timeout < float("inf") or not 0 < self.idle < float("inf"):
+            raise ConfigError(f"timeout {self.timeout} and idle {self.idle} are seconds, above 0")
+        if min(self.workers, self.per_host, self.max_bytes, self.file_bytes) < 1:
+            raise ConfigError("workers, per_host, max_bytes and file_bytes must be at least 1")
+        if min(self.retries, self.redirects) < 0:
+            raise ConfigError("retries and redirects must be at least 0")
+        if not self.agent.isascii() or not self.agent.isprintable() or not self.user_agent.strip():
+            raise ConfigError(f"{self.agent!r} cannot be sent as a user agent; give printable ASCII")
+        Allowed(self.allow)
+
+    @property
+    def agent(self) -> str:
+        """The user agent."""
+        return f"{self.user_agent} (+{self.contact})" if self.contact else self.user_agent
+
+    @property
+    def name(self) -> str:
+        """The crawler's name, for which rules are looked up."""
+        return self.user_agent.partition("/")[0].strip()
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """How a link ended."""
+class Crawl:
+    """What a crawl came to, with what earlier calls had done in the same folder."""
 
-    url: str
-    """Canonical address that was asked for."""
-    cause: str | None = None
-    """Why there is no page; None when there is one."""
-    end: int = 0
-    """Bytes of the WARC file up to and with this page's record."""
-    links: tuple[str, ...] = ()
-    """Canonical addresses on the page, when links are followed."""
+    links: int
+    pages: int
+    causes: dict[str, int]
+    """Why links gave no page, and how many, the most frequent first."""
+    before: int
+    """Links that earlier calls had done."""
+    files: tuple[Path, ...]
+    """The WARC files."""
 
 
 Follow = Callable[[Page], Iterable[str]]
@@ -100,265 +129,224 @@ def fetch(
     config: FetchConfig,
     follow: Follow | None = None,
     console: Console = QUIET,
-) -> list[Fetched]:
-    """Fetch links into `folder`, going on where an interrupted call stopped; one `Fetched` a link.
+    again: bool = False,
+) -> Crawl:
+    """Fetch links into `folder`, going on where an interrupted call stopped.
 
     With `follow`, the links it finds on a page are fetched too when they are on the host (and port) of one
-    of the first links: a site's own links. Raises `FetchError` when not one page could be had; the next call
-    then asks for all of them again.
+    of the first links: a site's own links. With `again`, links whose failure may pass are asked for once
+    more. Raises `FetchError` when not one page could be had; the next call then asks for all of them again.
     """
-    fetcher = Fetcher(folder, config, follow)
-    done = asyncio.run(fetcher.run(links, console))
-    if done and all(f.cause for f in done):
-        (folder / LOG).unlink()
-        raise FetchError(
-            f"none of {len(done):,} pages could be fetched; the first: {done[0].url}: {done[0].cause}"
-        )
-    return done
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address, as text, belongs to the public internet."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(ip, ipaddress.IPv6Address):
-        inside = ip.ipv4_mapped or ip.sixtofour
-        return is_public(str(inside)) if inside else ip in GLOBAL_UNICAST and ip.is_global
-    return ip.is_global and not ip.is_multicast
-
-
-class Refused(OSError):
-    """An address that may not be asked."""
-
-
-def public_sockets(allow: frozenset[str]) -> Callable[[Any], socket.socket]:
-    """What makes the sockets for connections: the last word on whether an address may be asked."""
-
-    def make(info: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:
-        family, kind, protocol, _, (host, port, *_) = info
-        if not is_public(host) and (f"[{host}]:{port}" if ":" in host else f"{host}:{port}") not in allow:
-            raise Refused(PRIVATE)
-        return socket.socket(family, kind, protocol)
-
-    return make
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A response, with what its WARC record needs besides."""
-
-    page: Page
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    reason: str = ""
-    target: str | None = None
-    """Where it redirects to."""
-
-
-class Host:
-    """What politeness needs to know of one host: whose turn it is, when it may be asked again, its rules."""
-
-    def __init__(self, pause: float) -> None:
-        self.pause = pause
-        self.turn = asyncio.Lock()
-        self.next_time = 0.0
-        self.rules: asyncio.Task[Protego | str] | None = None
+    with Workspace(folder):
+        if warc_files(folder) and not (folder / LOG).exists():
+            raise InputError(f"{folder} has WARC files that no crawl made; give another folder")
+        (folder / LOG).touch()
+        if again:
+            forget(folder)
+        fetcher = Fetcher(folder, config, follow)
+        asyncio.run(fetcher.run(links, console))
+        tally = fetcher.tally
+        pages = tally.pop(None, 0)
+        if tally and not pages:
+            first = next(read_outcomes(folder))
+            (folder / LOG).replace(folder / "failed.jsonl")
+            for path in warc_files(folder):
+                path.unlink()
+            raise FetchError(f"none of {tally.total():,} pages could be fetched; {first.url}: {first.cause}")
+        causes = {str(cause): n for cause, n in tally.most_common()}
+        return Crawl(pages + tally.total(), pages, causes, fetcher.before, tuple(warc_files(folder)))
 
 
 class Fetcher:
     """One crawl: its queues, its files, and what it knows of each host."""
 
-    session: ClientSession
-
     def __init__(self, folder: Path, config: FetchConfig, follow: Follow | None) -> None:
         self.folder, self.config, self.follow = folder, config, follow
-        self.done: dict[str, Fetched] = {}
-        self.hosts: dict[str, Host] = {}
-        self.waiting: dict[str, deque[str]] = {}
-        self.seen: dict[str, None] = {}  # in the order in which they were found
+        self.frontier = Frontier()
+        self.schedule = Schedule(config.delay, config.per_host)
         self.own_hosts: set[str] = set()
+        self.tally: Counter[str | None] = Counter()  # outcomes by cause
+        self.before = 0
 
-    async def run(self, links: Iterable[str], console: Console) -> list[Fetched]:
-        """Everything, in the order in which links were found."""
-        aiohttp = need("aiohttp", "corpus")
-        first = [link for link in dict.fromkeys(canonical(url) for url in links) if link]
-        self.own_hosts = {urlsplit(link).netloc for link in first}
-        self.recover()
-        self.end = max((f.end for f in self.done.values()), default=0)
-        self.writer = WarcWriter(self.folder / WARC, keep=self.end)
-        connector = aiohttp.TCPConnector(
-            limit=self.config.workers, socket_factory=public_sockets(self.config.allow)
-        )
+    async def run(self, links: Iterable[str], console: Console) -> None:
+        """Go on with the crawl until every link has its outcome."""
+        last: Kept | None = None
+        known: dict[str, tuple[str, str]] = {}
+        for outcome in recover(self.folder):
+            number, _ = self.frontier.add(outcome.url)
+            self.frontier.done[number] = 1
+            self.tally[outcome.cause] += 1
+            self.before += 1
+            if kept := outcome.kept:
+                known = known if last and kept.file == last.file else {}
+                known.setdefault(kept.digest, (outcome.final, kept.date))
+                last = kept
+        self.writer = WarcWriter(self.folder, self.config.file_bytes, last, self.config.agent)
+        self.writer.bodies |= known
         with (
-            console.progress("fetching", len(first), "pages") as self.bar,
-            (self.folder / LOG).open("a", encoding="utf-8") as self.log,
+            console.progress("fetching", 0, "links") as self.bar,
+            (self.folder / LOG).open("ab") as self.log,
         ):
+            self.bar.skip(self.before)
+            for url in links:
+                if link := canonical(url):
+                    if self.follow:
+                        self.own_hosts.add(urlsplit(link).netloc)
+                    self.add(link)
+            if self.follow:
+                for outcome in read_outcomes(self.folder):
+                    self.follow_links(outcome.links)
+            self.bar.total = len(self.frontier)
             try:
-                async with aiohttp.ClientSession(
-                    connector=connector,
-                    headers={"User-Agent": self.config.user_agent},
-                    timeout=aiohttp.ClientTimeout(total=self.config.timeout),
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                ) as self.session:
-                    for link in [*first, *(x for f in self.done.values() for x in f.links)]:
-                        self.add(link)
-                    await self.serve_hosts()
+                async with Client(self.config) as self.client:
+                    await self.take_turns()
             finally:
                 self.writer.close()
-        return [self.done[link] for link in self.seen]
-
-    def recover(self) -> None:
-        """Read what an interrupted run had done, as far as its lines and records are whole."""
-        path, warc = self.folder / LOG, self.folder / WARC
-        self.folder.mkdir(parents=True, exist_ok=True)
-        size = warc.stat().st_size if warc.exists() else 0
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        kept = []
-        for line in lines:
-            try:
-                row: Json = json.loads(line)
-                outcome = Fetched(row["url"], row["cause"], row["end"], tuple(row["links"]))
-            except (ValueError, LookupError, TypeError):
-                break
-            if outcome.end <= size:
-                self.done[outcome.url] = outcome
-                kept.append(line + b"\n")
-        with atomic_write(path) as stream:
-            stream.writelines(kept)
 
     def add(self, link: str) -> None:
-        """Put a link in its host's queue, once, if it is ours to fetch."""
-        host = urlsplit(link).netloc
-        if link in self.seen or (self.follow and host not in self.own_hosts):
-            return
-        self.seen[link] = None
-        if link in self.done:
-            self.bar.skip(1)
-        else:
-            self.waiting.setdefault(host, deque()).append(link)
-        self.bar.total = len(self.seen)
+        """Put a link in its host's queue, once."""
+        number, new = self.frontier.add(link)
+        if new:
+            host = self.schedule.host(urlsplit(link).netloc)
+            host.queue.put(number, self.frontier)
+            if host.begun:
+                self.schedule.plan(host)
 
-    async def serve_hosts(self) -> None:
-        """Ask up to `workers` hosts at a time, each for one page at a time."""
-        free = asyncio.Semaphore(self.config.workers)
+    def follow_links(self, links: Iterable[str]) -> None:
+        """Add the links that are on one of the first hosts."""
+        for link in links:
+            if urlsplit(link).netloc in self.own_hosts:
+                self.add(link)
+        self.bar.total = len(self.frontier)
 
-        async def serve(queue: deque[str]) -> None:
-            async with free:
-                while queue:
-                    link = queue.popleft()
-                    self.finish(link, await self.insist(link))
-
-        while queues := [queue for queue in self.waiting.values() if queue]:
-            await asyncio.gather(*map(serve, queues))
-
-    def finish(self, link: str, answer: Answer | str) -> None:
-        """Write how a link ended; follow what is on its page."""
-        if isinstance(answer, str):
-            outcome = Fetched(link, answer, self.end)
-        else:
-            page, cause = answer.page, answer.page.refusal
-            found = tuple(sorted(set(self.follow(page)))) if self.follow and not cause else ()
-            self.end = self.writer.write(dataclasses.replace(page, url=link), answer.headers, answer.reason)
-            outcome = Fetched(link, cause, self.end, found)
-        self.log.write(json.dumps(vars(outcome)) + "\n")
-        self.log.flush()
-        self.done[link] = outcome
-        for found_link in outcome.links:
-            self.add(found_link)
-        self.bar.advance(1, urlsplit(link).path.rpartition("/")[2])
-
-    async def insist(self, link: str, obey: bool = True) -> Answer | str:
-        """Visit a link, and again after a failure that may pass, each time after a longer while."""
-        answer = await self.visit(link, obey)
-        for attempt in range(self.config.retries):
-            if isinstance(answer, str):
-                passing = answer.startswith("no answer")
-            else:
-                passing = answer.page.status in (429, 500, 502, 503, 504)
-            if not passing:
-                break
-            await asyncio.sleep(2**attempt * min(self.config.delay, 5.0))
-            answer = await self.visit(link, obey)
-        return answer
-
-    async def visit(self, link: str, obey: bool) -> Answer | str:
-        """One try for a link, through its redirects, or why there is no answer.
-
-        With `obey`, each address is asked only as the rules of its own host allow.
-        """
-        address = link
-        for _ in range(self.config.redirects + 1):
-            host = self.hosts.setdefault(urlsplit(address).netloc, Host(self.config.delay))
-            if obey and (refusal := await self.refusal(host, address)):
-                return refusal
-            answer = await self.ask(host, address)
-            if isinstance(answer, str) or answer.target is None:
-                return answer
-            address = answer.target
-        return f"more than {self.config.redirects} redirects"
-
-    async def refusal(self, host: Host, address: str) -> str | None:
-        """Why the host does not want an address to be asked, or None."""
-        if host.rules is None:
-            host.rules = asyncio.create_task(self.read_robots(host, address))
-        rules = await host.rules
-        if isinstance(rules, str):
-            return rules
-        if host.pause > max(LONGEST_PAUSE, self.config.delay):
-            return f"robots.txt asks for pauses of more than {LONGEST_PAUSE:g} s"
-        return None if rules.can_fetch(address, self.config.user_agent) else "refused by robots.txt"
-
-    async def read_robots(self, host: Host, address: str) -> Protego | str:
-        """The host's rules; none when it has no robots.txt, a refusal when it cannot be asked (RFC 9309)."""
-        protego, parts = need("protego", "corpus").Protego, urlsplit(address)
-        robots = f"{parts.scheme}://{parts.netloc}/robots.txt"
-        answer = await self.insist(robots, obey=False)
-        if isinstance(answer, str):
-            return answer if answer == PRIVATE else f"robots.txt: {answer}"
-        status, body = answer.page.status, answer.page.body[:LONGEST_ROBOTS]
-        if status >= 500 or status == 429:
-            return f"robots.txt: status {status}"
-        rules: Protego = protego.parse(body.decode("utf-8", "replace") if status < 300 else "")
-        host.pause = max(host.pause, rules.crawl_delay(self.config.user_agent) or 0)
-        return rules
-
-    async def ask(self, host: Host, address: str) -> Answer | str:
-        """One request, in the host's turn and after its pause."""
-        import aiohttp
-
+    async def take_turns(self) -> None:
+        """Keep as many requests under way as there may be, until there is nothing left to ask for."""
         loop = asyncio.get_running_loop()
-        async with host.turn:
-            await asyncio.sleep(max(0.0, host.next_time - loop.time()))
-            try:
-                url = url_type()(address, encoded=True)
-                async with self.session.get(url, allow_redirects=False) as response:
-                    return await self.read(response, address)
-            except TimeoutError:
-                return f"no answer within {self.config.timeout:g} s"
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                refused = isinstance(getattr(error, "os_error", error), Refused)
-                return PRIVATE if refused else f"no answer: {type(error).__name__}"
-            finally:
-                host.next_time = loop.time() + host.pause
+        under_way: set[asyncio.Task[None]] = set()
+        while True:
+            free = len(under_way) < self.config.workers
+            if free and (found := self.next_job(loop.time())):
+                under_way.add(asyncio.create_task(self.serve(*found)))
+                continue
+            if not under_way and not self.schedule.work_left:
+                return
+            due = self.schedule.wait(loop.time()) if free else None
+            if under_way:
+                done, under_way = await asyncio.wait(
+                    under_way, timeout=due, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    task.result()
+            else:
+                await asyncio.sleep(due or 0.0)
 
-    async def read(self, response: ClientResponse, address: str) -> Answer | str:
-        """The response with its body, up to the limit, or where it redirects to."""
-        location = response.headers.get("Location")
-        if location and response.status in (301, 302, 303, 307, 308):
-            target = canonical(location, address)
-            return (
-                Answer(Page(address, b""), target=target) if target else "redirect to no address of the web"
-            )
-        parts: list[bytes] = []
-        size = 0
-        async for part in response.content.iter_chunked(1 << 16):
-            size += len(part)
-            if size > self.config.max_bytes:
-                return f"longer than {self.config.max_bytes:,} bytes"
-            parts.append(part)
-        undone = ("content-encoding", "transfer-encoding", "content-length")
-        headers = [(k, sound(v)) for k, v in response.headers.items() if k.lower() not in undone]
-        media = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        page = Page(address, b"".join(parts), response.status, sound(media), response.charset)
-        return Answer(page, [*headers, ("Content-Length", str(size))], response.reason or "")
+    def next_job(self, now: float) -> tuple[Host, Job] | None:
+        """The host whose turn it is and what to ask it for, or None when none is due."""
+        host = self.schedule.next(now)
+        if host is None:
+            return None
+        job = self.take(host)
+        if job:
+            host.active += 1
+            host.next_time = max(host.next_time, now + host.pause)
+        self.schedule.plan(host)
+        return (host, job) if job else None
+
+    def take(self, host: Host) -> Job | None:
+        """The next job of a host that its rules allow; those they refuse end here."""
+        for _ in range(AT_ONCE):
+            if not host.ready:
+                return None
+            if host.urgent:
+                job = host.urgent.pop(0)
+            else:
+                number = host.queue.take(self.frontier)
+                job = Job((self.frontier[number],), number)
+            if job.rules_of:
+                return job
+            address = job.trail[-1]
+            scheme = address.partition(":")[0]
+            rules = (host.rules or {}).get(scheme)
+            if rules is None or rules.stale:
+                host.urgent.insert(0, job)
+                host.asking = True
+                return Job((f"{scheme}://{host.name}/robots.txt",), None, (host, scheme))
+            refusal = host.gone or rules.refuse(address, self.config.name)
+            if refusal is None:
+                return job
+            self.finish(job, Answer(refusal))
+        return None
+
+    async def serve(self, host: Host, job: Job) -> None:
+        """Do a job, and what follows from it."""
+        answer = await self.client.ask(job.trail[-1], robots=job.rules_of is not None)
+        now = asyncio.get_running_loop().time()
+        host.active -= 1
+        wait = answer.wait or 0.0
+        again = answer.may_pass and job.tries < self.config.retries
+        if again and answer.wait is None:
+            wait = 2**job.tries * min(self.config.delay, 5.0)
+        host.next_time = max(host.next_time, now + max(wait, 0.0 if host.active else host.pause))
+        if again:
+            job.tries += 1
+            host.urgent.insert(0, job)
+        elif answer.target:
+            self.move(job, answer)
+        else:
+            if job.link is not None:
+                self.judge(host, answer)
+            self.finish(job, answer)
+        self.schedule.plan(host)
+
+    def move(self, job: Job, answer: Answer) -> None:
+        """Send a job on to where it was redirected."""
+        assert answer.target
+        if answer.target in job.trail:
+            self.finish(job, Answer("redirects in a circle", answer.status))
+        elif len(job.trail) > self.config.redirects:
+            self.finish(job, Answer(f"more than {self.config.redirects} redirects", answer.status))
+        else:
+            job.trail, job.tries = (*job.trail, answer.target), 0
+            host = self.schedule.host(urlsplit(answer.target).netloc)
+            host.urgent.insert(0 if job.rules_of else len(host.urgent), job)
+            self.schedule.plan(host)
+
+    def judge(self, host: Host, answer: Answer) -> None:
+        """Leave a host alone that has given no answer too often."""
+        host.silent = host.silent + 1 if answer.may_pass else 0
+        if host.silent >= SILENT:
+            host.gone = f"{NO_ANSWER} to {SILENT} links of the host in a row"
+
+    def finish(self, job: Job, answer: Answer) -> None:
+        """Write how a link ended and follow what is on its page, or learn a host's rules."""
+        if job.rules_of:
+            host, scheme = job.rules_of
+            host.rules = (host.rules or {}) | {scheme: self.rules(answer)}
+            host.pause = max(self.config.delay, *(rules.pause for rules in host.rules.values()))
+            host.asking = False
+            self.schedule.plan(host)
+            return
+        assert job.link is not None
+        outcome = Fetched(job.trail[0], answer.cause, answer.status, job.trail[1:])
+        if answer.cause is None:
+            assert answer.response and answer.page
+            page = replace(answer.page, url=outcome.url, final=outcome.final if outcome.chain else "")
+            found = set(self.follow(page)) if self.follow and not page.refusal else set()
+            asked = outcome.url if outcome.chain else ""
+            kept: Json = vars(self.writer.write(replace(answer.response, asked=asked)))
+            outcome = replace(outcome, **kept, links=tuple(sorted(found)))
+        self.log.write(outcome.line())
+        self.log.flush()
+        self.frontier.done[job.link] = 1
+        self.tally[outcome.cause] += 1
+        self.follow_links(outcome.links)
+        self.bar.advance(1, urlsplit(outcome.url).netloc)
+
+    def rules(self, answer: Answer) -> Rules:
+        """The rules in what came for a robots.txt."""
+        if answer.response:
+            return read_rules(answer.status or 200, answer.response.body, self.config.name)
+        if answer.status is None:
+            cause = answer.cause or ""
+            return Rules(refusal=f"robots.txt: {cause}" if cause.startswith(NO_ANSWER) else cause)
+        return read_rules(answer.status if answer.status >= 400 else 404, b"", self.config.name)

@@ -1,33 +1,28 @@
-"""Pages as they came from the web, and the WARC files they are kept in.
+"""Pages as they came from the web: read out of WARC and ARC files, their encodings undone, as text.
 
-WARC 1.1, one gzip member a record, is what archives and Common Crawl use, so other tools read what is
-fetched here and their files can stand in the place of fetching. ARC, its predecessor, is read too. Both are
-read here, in one pass that sees every byte: the libraries (fastwarc, warcio) end in silence at a record that
-was cut short, and a corpus that silently lacks its last third is worse than none. Also rejected: one file a
-page, which loses status, headers and time, and is slow by the million.
+The files of the fetcher, of other crawlers and of Common Crawl are read alike. What cannot be had of a page
+(an encoding nobody can undo, a bomb, a revisit of a page elsewhere) is its `fault`, never silence.
 
     python -c "from gpt2.corpus.pages import read_pages; print(sum(1 for _ in read_pages('crawl.warc.gz')))"
 """
 
 from __future__ import annotations
 
-import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from gpt2.errors import FormatError, InputError, need
+from gpt2.corpus.warc import Record, Span, record_at, records
+from gpt2.corpus.warc_writer import ASKED
+from gpt2.errors import need
 
 HTML_TYPES = {"text/html", "application/xhtml+xml"}
 LONGEST_BODY = 50_000_000
 """Bytes of a page that are read at most, unpacked: a longer one is no page, least of all one packed to a bomb."""
-LONGEST_LINE = 1 << 20
 PIECE = 1 << 16
-LEVEL = 6
-"""Of compression: 9 takes four times as long to save 3 %."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +40,13 @@ class Page:
     charset: str | None = None
     """Character encoding the server named."""
     source: str = ""
-    """File and number of its record."""
+    """File, and the byte of it at which its record begins; in one that is packed as a whole, # and its number."""
     fault: str | None = None
     """Why the body could not be read."""
+    final: str = ""
+    """Address of the page itself, where redirects led from `url` to another."""
+    when: str = ""
+    """Date of its record."""
 
     @property
     def text(self) -> str:
@@ -57,12 +56,12 @@ class Page:
     @property
     def refusal(self) -> str | None:
         """Why this is no page to take text from, or None."""
+        if self.fault:
+            return self.fault
         if not 200 <= self.status < 300:
             return f"status {self.status}"
         if self.content_type not in HTML_TYPES:
             return f"type {self.content_type or 'unknown'}"
-        if self.fault:
-            return self.fault
         return None if self.body.strip() else "empty"
 
 
@@ -85,99 +84,75 @@ def outgoing_links(page: Page) -> set[str]:
     root = etree.fromstring(page.text.encode(errors="replace"), parser)
     if root is None:
         return set()
-    base = canonical(root.xpath("string(//base/@href)"), page.url) or page.url
+    place = page.final or page.url
+    base = canonical(root.xpath("string(//base/@href)"), place) or place
     found = {str(href).partition("#")[0] for href in root.xpath("//a/@href")}
     links = {canonical(href, base) for href in found}
     return {link for link in links if link}
 
 
-def read_pages(path: str | Path) -> Iterator[Page]:
-    """The responses in a WARC or ARC file (gzip or not), in order.
+def read_pages(path: str | Path, faults: list[str] | None = None, span: Span = (0, None)) -> Iterator[Page]:
+    """The responses in a WARC or ARC file (gzip or not) that begin in a span of its bytes, in order.
 
-    Raises `InputError` when there is no file, `FormatError` when it is neither kind, and, at the place where
-    it is found out, when the file is damaged or cut short.
+    Besides `response` records: `revisit` records with the body they stand for, where the same file has it
+    before them, and `resource` and `conversion` records, which have no HTTP headers. Raises `InputError` when
+    there is no file and `FormatError` when it is neither kind. Damage raises `FormatError` too; with a list
+    `faults` each bad record or cut end appends a sentence there, and reading goes on with the next good record.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no file {path}; give a WARC file (.warc or .warc.gz)")
-    with path.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        try:
-            yield from pages_in(gzip.GzipFile(fileobj=raw) if zipped else raw, path)
-        except EOFError:
-            raise FormatError(f"{path} is cut short: its last record has no end; get it anew") from None
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise FormatError(f"{path} is damaged ({error}); get it anew") from None
+    bodies = Bodies(path, span[0])
+    for record in records(path, faults, span):
+        if record.url.startswith(("http://", "https://")) and record.kind in KINDS:
+            page = page_of(record, path.name)
+            if record.kind == "revisit":
+                page = bodies.lend(page, record)
+            bodies.note(record)
+            asked = record.fields.get(ASKED.lower())
+            yield replace(page, url=asked, final=record.url) if asked else page
 
 
-def pages_in(stream: io.BufferedIOBase, path: Path) -> Iterator[Page]:
-    """The responses in an unpacked WARC or ARC file; `EOFError` where a record has no end."""
-    number = empty_lines = 0
-    arc = False
-    while line := stream.readline(LONGEST_LINE):
-        if line in (b"\r\n", b"\n"):
-            empty_lines += 1
-            continue
-        if not number:
-            arc = line.startswith(b"filedesc:")
-            if not arc and not line.startswith(b"WARC/"):
-                raise FormatError(f"{path} is neither a WARC nor an ARC file; for text give --text")
-        try:
-            kind, url, length = (arc_head if arc else warc_head)(line, stream)
-        except ValueError:
-            raise FormatError(f"{path} is damaged after record {number}; get it anew") from None
-        number, empty_lines = number + 1, 0
-        block = take(stream, length)
-        if kind == "response" and url.startswith(("http://", "https://")):
-            yield http_page(block, url, f"{path.name}:{number}")
-    if not number:
-        raise FormatError(f"{path} is empty; give a WARC file")
-    if not arc and empty_lines < 2:  # which end each record of a WARC file
-        raise EOFError
+KINDS = {"response", "revisit", "resource", "conversion"}
 
 
-def warc_head(line: bytes, stream: io.BufferedIOBase) -> tuple[str, str, int]:
-    """Type, address and length of the WARC record that begins with `line`."""
-    if not line.startswith(b"WARC/"):
-        raise EOFError if b"WARC/".startswith(line.rstrip(b"\r")) else ValueError
-    fields: dict[str, str] = {}
-    while line.strip():
-        if not line.endswith(b"\n"):
-            raise EOFError
-        name, _, value = line.decode("utf-8", "replace").partition(":")
-        fields[name.strip().lower()] = value.strip()
-        line = stream.readline(LONGEST_LINE)
-    if not line.endswith(b"\n"):
-        raise EOFError
-    length = int(fields.get("content-length", ""))
-    if length < 0:
-        raise ValueError
-    return fields.get("warc-type", "").lower(), fields.get("warc-target-uri", "").strip("<>"), length
+def page_of(record: Record, name: str) -> Page:
+    """The page in a record of the file of this name."""
+    place = f"#{record.number}" if record.start is None else f":{record.start}"
+    source, when = name + place, record.fields.get("warc-date", "")
+    if record.kind in ("response", "revisit"):
+        return replace(http_page(record.block, record.url, source), when=when)
+    media, _, parameters = record.fields.get("content-type", "").partition(";")
+    body, fault = (b"", too_long(LONGEST_BODY)) if len(record.block) > LONGEST_BODY else (record.block, None)
+    return Page(record.url, body, 200, media.strip().lower(), charset_in(parameters), source, fault, "", when)
 
 
-def arc_head(line: bytes, stream: io.BufferedIOBase) -> tuple[str, str, int]:  # noqa: ARG001
-    """Type, address and length of the ARC record that `line` describes: address, IP, date, type, length."""
-    if not line.endswith(b"\n"):
-        raise EOFError
-    words = line.decode("utf-8", "replace").split()
-    if len(words) < 5 or not words[-1].isdecimal():
-        raise ValueError
-    return "response", words[0], int(words[-1])
+class Bodies:
+    """Where the bodies are that revisits stand for: in responses of the same file before them."""
 
+    def __init__(self, path: Path, first: int) -> None:
+        self.path, self.first = path, first
+        self.starts: dict[str, int] = {}  # digest -> where its response begins
 
-def take(stream: io.BufferedIOBase, length: int) -> bytes:
-    """The next `length` bytes, of which no more are kept than make a page; `EOFError` when they are not there."""
-    parts: list[bytes] = []
-    left = length
-    while left:
-        part = stream.read(min(left, PIECE))
-        if not part:
-            raise EOFError
-        if length - left <= 2 * LONGEST_BODY:
-            parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
+    def note(self, record: Record) -> None:
+        """Remember where a response is."""
+        digest = record.fields.get("warc-payload-digest")
+        if record.kind == "response" and digest and record.start is not None:
+            self.starts.setdefault(digest, record.start)
+
+    def lend(self, page: Page, revisit: Record) -> Page:
+        """The page of a revisit, with the body it stands for."""
+        digest = revisit.fields.get("warc-payload-digest", "")
+        if digest not in self.starts and self.first:  # then look through what comes before the span
+            for record in records(self.path, [], (0, self.first)):
+                self.note(record)
+            self.first = 0
+        start = self.starts.get(digest)
+        response = record_at(self.path, start) if start is not None else None
+        if response is None:
+            return replace(page, fault="revisit of a page that its file does not have")
+        whole = http_page(response.block, page.url, page.source)
+        if not page.status:  # the revisit has no headers of its own
+            return replace(whole, when=page.when)
+        return replace(page, body=whole.body, fault=whole.fault)
 
 
 def http_page(block: bytes, url: str, source: str) -> Page:
@@ -189,15 +164,24 @@ def http_page(block: bytes, url: str, source: str) -> Page:
     except (ValueError, EOFError, headers.StatusAndHeadersParserException):
         return Page(url, b"", 0, "", source=source)
     media, _, parameters = (head.get_header("Content-Type") or "").partition(";")
-    charset = parameters.lower().partition("charset=")[2].split(";")[0].strip("\"' ") or None
     body = stream.read()
     if "chunked" in (head.get_header("Transfer-Encoding") or "").lower():
         body = without_chunks(body)
     coding = (head.get_header("Content-Encoding") or "").strip().lower()
     body, fault = unpacked(body, coding)
     if len(body) > LONGEST_BODY:
-        body, fault = b"", f"longer than {LONGEST_BODY:,} bytes"
-    return Page(url, body, status, media.strip().lower(), charset, source, fault)
+        body, fault = b"", too_long(LONGEST_BODY)
+    return Page(url, body, status, media.strip().lower(), charset_in(parameters), source, fault)
+
+
+def charset_in(parameters: str) -> str | None:
+    """The character encoding among the parameters of a media type."""
+    return parameters.lower().partition("charset=")[2].split(";")[0].strip("\"' ") or None
+
+
+def too_long(limit: int) -> str:
+    """Why a page of more than so many bytes is none."""
+    return f"longer than {limit:,} bytes"
 
 
 def without_chunks(data: bytes) -> bytes:
@@ -215,71 +199,61 @@ def unpacked(data: bytes, coding: str) -> tuple[bytes, str | None]:
     Of a damaged body, what comes before the damage is kept, as a browser would show it, and one that was
     never packed stays as it is; of one longer than `LONGEST_BODY`, little more than that is unpacked.
     """
-    brotli = need("brotli", "corpus")
-    limit = LONGEST_BODY + 1
-    step: Callable[[bytes], bytes]  # each stops after so many bytes, whatever it was given
-    if coding in ("gzip", "x-gzip", "deflate"):
-        bare = coding == "deflate" and data[:1] != b"\x78"  # without the header of zlib
-        decoder = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
-        step = partial(decoder.decompress, max_length=limit)
-    elif coding == "br":
-        step = partial(brotli.Decompressor().process, output_buffer_limit=limit)
-    elif coding in ("zstd", "compress", "x-compress", "dcb", "dcz"):
-        return b"", f"encoding {coding}"
-    else:
-        return data, None
-    out = bytearray()
-    try:
-        for at in range(0, len(data), PIECE):
-            out += step(data[at : at + PIECE])
-            if len(out) >= limit:
-                break
-    except (zlib.error, brotli.error):
-        if not out and data.lstrip()[:1] == b"<":
-            return data, None
-    return bytes(out), None
+    unpacking = Unpacking(coding, LONGEST_BODY)
+    for at in range(0, len(data), PIECE):
+        unpacking.add(data[at : at + PIECE])
+        if unpacking.full:
+            break
+    return unpacking.result()
 
 
-class WarcWriter:
-    """Appends responses to a WARC file, each flushed before `write` returns."""
+class Unpacking:
+    """Undoes the content encoding of a body that comes in pieces, up to a limit of unpacked bytes."""
 
-    def __init__(self, path: Path, keep: int = 0) -> None:
-        """Go on after the first `keep` bytes of the file; 0 begins it anew with a `warcinfo` record."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        self._stream = path.open("r+b")
-        self._stream.truncate(keep)
-        self._stream.seek(keep)
-        self._draft = io.BytesIO()
-        self._writer = need("warcio.warcwriter", "corpus").WARCWriter(
-            self._draft, gzip=False, warc_version="1.1"
-        )
-        if not keep:
-            info = {"software": "gpt2-workbench", "format": "WARC File Format 1.1"}
-            self._append(self._writer.create_warcinfo_record(path.name, info))
+    def __init__(self, coding: str, limit: int) -> None:
+        self.coding, self.limit = coding.strip().lower(), limit
+        self.body, self.first = bytearray(), b""
+        self.fault: str | None = None
+        self.step: Callable[[bytes], bytes] | None = None
+        self.broken = False
+        if self.coding == "br":
+            decoder = need("brotli", "corpus").Decompressor()
+            self.step = partial(decoder.process, output_buffer_limit=limit + 1)
+        elif self.coding in ("zstd", "compress", "x-compress", "dcb", "dcz"):
+            self.fault = f"encoding {self.coding}"
 
-    def write(self, page: Page, headers: list[tuple[str, str]], reason: str) -> int:
-        """Append one response and return where the file ends now."""
-        head = need("warcio.statusandheaders", "corpus").StatusAndHeaders(
-            f"{page.status} {reason}".encode("ascii", "replace").decode().strip(),
-            headers,
-            protocol="HTTP/1.1",
-        )
-        body = io.BytesIO(page.body)
-        return self._append(
-            self._writer.create_warc_record(
-                page.url, "response", payload=body, length=len(page.body), http_headers=head
-            )
-        )
+    @property
+    def full(self) -> bool:
+        """Whether there are more bytes than the limit allows."""
+        return len(self.body) > self.limit
 
-    def _append(self, record: object) -> int:
-        self._draft.seek(0)
-        self._draft.truncate()
-        self._writer.write_record(record)
-        self._stream.write(gzip.compress(self._draft.getvalue(), LEVEL, mtime=0))
-        self._stream.flush()
-        return self._stream.tell()
+    def add(self, data: bytes) -> None:
+        """Take the next piece."""
+        if len(self.first) < PIECE:
+            self.first += data
+        if self.coding not in ("gzip", "x-gzip", "deflate", "br"):
+            self.body += data if not self.fault else b""
+        elif not self.broken:
+            try:
+                self.unpack(data)
+            except (zlib.error, need("brotli", "corpus").error):
+                self.broken = True
+                if not self.body and self.first.lstrip()[:1] == b"<":  # it was never packed
+                    self.coding, self.body = "", bytearray(self.first)
 
-    def close(self) -> None:
-        """Finish the file."""
-        self._stream.close()
+    def unpack(self, data: bytes) -> None:
+        """Put what a piece holds behind the body; no more than the limit at a time, whatever it was given."""
+        if self.step is None and data:
+            bare = self.coding == "deflate" and data[:1] != b"\x78"  # without the header of zlib
+            self.members = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
+            self.step = partial(self.members.decompress, max_length=self.limit + 1)
+        if self.step:
+            self.body += self.step(data)
+        rest = b"" if self.coding == "br" or not self.step else self.members.unused_data
+        if rest.startswith(b"\x1f\x8b") and not self.full:  # a gzip body may have several members
+            self.step = None
+            self.unpack(rest)
+
+    def result(self) -> tuple[bytes, str | None]:
+        """The body, and what is wrong with it."""
+        return (b"", self.fault) if self.fault else (bytes(self.body), None)

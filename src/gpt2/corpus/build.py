@@ -31,7 +31,7 @@ from gpt2.corpus.clean import mend, refuse, shared_lines
 from gpt2.corpus.dedupe import SIMILARITY, duplicates
 from gpt2.corpus.documents import Document, cut_text, read_text, write_documents
 from gpt2.corpus.extract import Method, extract
-from gpt2.corpus.fetch import LOG, WARC, FetchConfig, Fetched, fetch
+from gpt2.corpus.fetch import LOG, Crawl, FetchConfig, fetch, read_outcomes, warc_files
 from gpt2.corpus.links import MINIMUM_VOTES, count_votes, read_links, voted
 from gpt2.corpus.pages import LONGEST_BODY, Page, outgoing_links, read_pages
 from gpt2.errors import ConfigError, FetchError, InputError, TooLittleData, need
@@ -155,30 +155,35 @@ def fetch_pages(config: BuildConfig, folder: Path, console: Console) -> Json:
         if not wanted:
             raise TooLittleData(f"no link in {config.links} has {config.minimum_votes} votes or more")
         done = fetch((link.url for link in wanted), folder, config.fetch, console=console)
-    return {"links": len(done), "pages": sum(f.cause is None for f in done)}
+    return {"links": done.links, "pages": done.pages}
 
 
-def fetch_site(folder: Path, console: Console) -> list[Fetched]:
+def fetch_site(folder: Path, console: Console) -> Crawl:
     """Fetch all of the embedded site, on the port that an interrupted fetch had used."""
     note = folder / "site.json"
     port = int(read_json(note)["port"]) if note.exists() else 0
     try:
         return crawl_site(folder, port, console)
     except FetchError:
-        for name in (LOG, WARC, note.name):
-            (folder / name).unlink(missing_ok=True)
+        for path in (folder / LOG, *warc_files(folder), note):
+            path.unlink(missing_ok=True)
         if not port:
             raise
     # the port was taken by another program, and so all addresses change
     return crawl_site(folder, 0, console)
 
 
-def crawl_site(folder: Path, port: int, console: Console) -> list[Fetched]:
+def crawl_site(folder: Path, port: int, console: Console) -> Crawl:
     """Follow the site's links from its index until none is new."""
     with documentation.serve(port) as site:
         write_json(folder / "site.json", {"port": int(site.address.rpartition(":")[2])})
         config = FetchConfig(
-            delay=0.0, allow=frozenset({site.address}), timeout=120.0, retries=0, max_bytes=LONGEST_BODY
+            delay=0.0,
+            allow=frozenset({site.address}),
+            timeout=120.0,
+            idle=120.0,
+            retries=0,
+            max_bytes=LONGEST_BODY,
         )
         return fetch([site.start], folder, config, outgoing_links, console)
 
@@ -215,7 +220,7 @@ def make_documents(config: BuildConfig, pages: Path, folder: Path, console: Cons
 
 def site_documents(config: BuildConfig, pages: Path, funnel: Funnel, console: Console) -> list[Document]:
     """The embedded site's pages that enough other pages link to, cut into documents."""
-    outcomes = read_outcomes(pages)
+    outcomes = list(read_outcomes(pages))
     indexes = documentation.Site(f"127.0.0.1:{read_json(pages / 'site.json')['port']}").indexes
     got = [f for f in outcomes if f.cause is None]
     able = [f.url for f in got if f.url not in indexes]
@@ -234,10 +239,11 @@ def site_documents(config: BuildConfig, pages: Path, funnel: Funnel, console: Co
     documents: list[Document] = []
     taken: Counter[str] = Counter()
     with console.progress("extracting", len(chosen), "pages") as bar:
-        for page in read_pages(pages / WARC):
-            if page.url in chosen:
-                documents += documentation.cut(page, votes[page.url], taken)
-                bar.advance()
+        for path in warc_files(pages):
+            for page in read_pages(path):
+                if page.url in chosen:
+                    documents += documentation.cut(page, votes[page.url], taken)
+                    bar.advance()
     for rule, n in taken.items():
         funnel.dropped("cutting", f"{rule} taken out", n)
     documents.sort(key=lambda d: (-(d.votes or 0), d.group))  # of two copies, the better-known page's is kept
@@ -245,17 +251,11 @@ def site_documents(config: BuildConfig, pages: Path, funnel: Funnel, console: Co
     return documents
 
 
-def read_outcomes(pages: Path) -> list[Fetched]:
-    """How each link of a finished fetch ended."""
-    rows = map(json.loads, (pages / LOG).read_text(encoding="utf-8").splitlines())
-    return [Fetched(row["url"], row["cause"], row["end"], tuple(row["links"])) for row in rows]
-
-
 def page_documents(config: BuildConfig, pages: Path, funnel: Funnel, console: Console) -> list[Document]:
     """The main text of each page in WARC files, or of each page fetched from a list of links."""
     votes: dict[str, int | None] = {}
     if config.links:
-        links = read_links(config.links)
+        links = list(read_links(config.links))
         wanted = voted(links, config.minimum_votes)
         votes = {link.url: link.votes for link in wanted}
         funnel.passed("links", len(links), "addresses", f"distinct, in {config.links.name}")
@@ -264,11 +264,11 @@ def page_documents(config: BuildConfig, pages: Path, funnel: Funnel, console: Co
         )
         funnel.dropped("votes", f"fewer than {config.minimum_votes} votes", len(links) - len(wanted))
         for f in read_outcomes(pages):
-            if f.cause and not f.cause.startswith(("status", "type", "empty")):
+            if f.cause:
                 funnel.dropped("fetch", f.cause)
     able: dict[str, Page] = {}
     responses = 0
-    for path in [pages / WARC] if config.links else config.pages:
+    for path in warc_files(pages) if config.links else config.pages:
         for page in read_pages(path):
             responses += 1
             if page.refusal or page.url in able:

@@ -1,35 +1,55 @@
-"""Links and the rule that chooses among them (paper 2.1).
+"""Links and the rules that choose among them (paper 2.1).
 
 WebText is "all outbound links from Reddit ... which received at least 3 karma": a page is wanted because
-enough people vouched for it. Here a link has votes from wherever there are any: the score beside it in a
-list, or, within one site, the number of distinct other pages that link to it. Addresses are compared in one
-canonical form, so that a page is one page however it was spelled; it is the form that the fetcher asks for,
-and only what no server looks at is taken out (fragment, default port, name and password, tracking parameters
-by name). Rejected: courlan's form, which drops parameters without a value or whose name begins like a
-tracker's, and so gives the address of another page; and counting links instead of pages that link, by which
-one page with a long menu would outvote all others.
+enough people vouched for it. Here links come from wherever there are any (corpus/sources.py), with the score
+beside them for votes, or, within one site, the number of distinct other pages that link to them. `gather`
+sifts them by named rules in this order, merges the rows of one address (the best score, the earliest day, all
+sources) and asks for the votes last:
 
-    python -c "from gpt2.corpus.links import canonical; print(canonical('HTTP://Example.com:80/a/#part'))"
+    self        a post of text                   media      a picture, film, sound or download
+    address     no address of the web            wikipedia  Wikipedia and its mirrors
+    site        Reddit itself                    domain     on a list of domains, subdomains too
+    over 18     marked so                        ---------  duplicates are merged here
+    subreddit   on a list of subreddits          votes      fewer than 3
+    date        out of the limits
+
+A row that falls to several rules counts for the first. A rule cannot fall on what it does not know: a list
+without votes or days passes them. How many came to each rule, fell to it, and a sample of those are kept in
+`links.json`; links with the sources they were found in are in `links.parquet`, in the order of a hash, which
+is the same every time and keeps the pages of a host apart.
+
+Addresses are compared in one canonical form, so that a page is one page however it was spelled; it is the
+form that the fetcher asks for, and only what no server looks at is taken out (fragment, default port, name
+and password, tracking parameters by name). Rejected: courlan's form, which drops parameters without a value
+or whose name begins like a tracker's, and so gives the address of another page; and counting links instead
+of pages that link, by which one page with a long menu would outvote all others.
+
+    gpt2 corpus links RS_2011-01.zst RS_2011-02.zst --out links
 """
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import functools
-import io
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
-from gpt2.corpus.documents import decode_text
-from gpt2.errors import FormatError, InputError, TooLittleData, need
+from gpt2.console import QUIET, Bar, Console
+from gpt2.corpus.documents import in_batches, parquet_rows
+from gpt2.corpus.sift import Sieve, rules_of
+from gpt2.errors import ConfigError, InputError, TooLittleData, need
+from gpt2.workspace import Json, Workspace, atomic_write, digest, file_digest, read_json, remove, write_json
 
 if TYPE_CHECKING:
     from yarl import URL
+
 
 MINIMUM_VOTES = 3
 """The paper's "at least 3 karma"."""
@@ -37,6 +57,13 @@ LONGEST_ADDRESS = 8_000
 """Servers refuse longer ones."""
 HOST = re.compile(r"[a-z0-9_-][a-z0-9._-]*|[0-9a-f:]*:[0-9a-f:.]*")
 TRACKER = re.compile(r"(utm_\w+|gclid|dclid|fbclid|msclkid|yclid|igshid|mc_cid|mc_eid|_ga|_gl)(=|$)", re.I)
+PLAIN = re.compile(
+    r"https?://[a-z0-9][a-z0-9.-]*/[A-Za-z0-9_~/,.:;=@!$&'()*+-]*(\?[A-Za-z0-9][A-Za-z0-9_.~=&/,:-]*)?"
+)
+"""Addresses that are canonical as they stand, but for trackers and dots between slashes: nine of ten."""
+
+REPORT, STAGES, ROWS = "links.json", "gathering", "rows"
+ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -47,10 +74,23 @@ class Link:
     """Canonical address."""
     votes: int | None = None
     """How many vouched for it; unknown in a plain list."""
+    sources: tuple[str, ...] = ()
+    """Names of the files it was found in."""
+    created: str | None = None
+    """The day it was first pointed at (YYYY-MM-DD), where that is known."""
 
 
 def canonical(url: str, base: str = "") -> str | None:
     """The one form of an address (relative to `base`) that equal addresses share; None unless HTTP(S)."""
+    if PLAIN.fullmatch(url) and "/." not in url and len(url) <= LONGEST_ADDRESS:
+        query = url.partition("?")[2]
+        if not query or not any(map(TRACKER.match, query.split("&"))):
+            return url
+    return canonical_by_parts(url, base)
+
+
+def canonical_by_parts(url: str, base: str = "") -> str | None:
+    """The same for any address, ten times slower."""
     try:
         url.encode()  # refuses halves of surrogate pairs
         address = url_type()(urljoin(base, url.strip()))
@@ -70,63 +110,39 @@ def url_type() -> type[URL]:
     return url
 
 
-def read_links(path: Path) -> list[Link]:
-    """The links of a file, each once, with the best of its votes, in the order in which they came.
+def read_links(path: Path) -> Iterator[Link]:
+    """The links of a folder that `gather` wrote, as they stand; or of any one file, each once.
 
-    A list of URLs (one a line), CSV with a column `url` and perhaps `score` or `votes`, or JSON lines with
-    those fields. Lines without an address of the web are passed over. Raises `InputError` for a file that
-    is not there, `FormatError` for one of another kind, `TooLittleData` without any link.
+    Of a file, links come in the order in which they first appear, with the best of their votes; lines without
+    an address of the web are passed over. It is held in memory: millions are for `gather`. Raises
+    `InputError` for a file that is not there, `FormatError` for one that is damaged or of another kind,
+    `TooLittleData` without any link.
     """
-    if not path.is_file():
-        raise InputError(f"there is no file {path}; give a file of links, one a line")
-    text = decode_text(path.read_bytes(), path)
-    best: dict[str, int | None] = {}
-    for url, votes in rows_of(text, path):
-        address = canonical(url)
-        if address is not None:
-            known = best.get(address)
-            best[address] = votes if known is None else max(known, known if votes is None else votes)
+    dumps, sources = rooms()
+    gathered = path / sources.LINKS if path.is_dir() else path
+    if gathered.name == sources.LINKS and gathered.is_file():
+        for row in parquet_rows(gathered, needed=[f.name for f in dataclasses.fields(Link)]):
+            yield Link(row["url"], row["votes"], tuple(row["sources"]), row["created"])
+        return
+    best: dict[str, Link] = {}
+    for row in sources.rows_of(dumps.Reading(path)):
+        if (url := canonical(row.address)) is not None:
+            known = best.get(url) or Link(url, None, (path.name,))
+            votes = [v for v in (known.votes, row.vote_count) if v is not None]
+            days = [day for day in (known.created, row.date) if day is not None]
+            best[url] = Link(url, max(votes, default=None), known.sources, min(days, default=None))
     if not best:
         raise TooLittleData(f"there is no link in {path}; give addresses that begin with http:// or https://")
-    return [Link(url, votes) for url, votes in best.items()]
+    yield from best.values()
 
 
-def rows_of(text: str, path: Path) -> Iterator[tuple[str, int | None]]:
-    """Address and votes of each row of a list, CSV or JSON lines."""
-    text = text.lstrip()
-    first = text.partition("\n")[0].strip()
-    lines = io.StringIO(text, newline="")  # str.splitlines would cut a value at U+2028
-    if first.startswith("{"):
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise FormatError(f"line {number} of {path} is not JSON: {error}") from None
-                if isinstance(row, dict):
-                    yield str(row.get("url") or ""), votes_of(row)
-    elif "url" in [name.strip('" ') for name in first.split(",")]:
-        table = csv.DictReader(lines)
-        try:
-            for row in table:
-                yield row.get("url") or "", votes_of(row)
-        except csv.Error as error:
-            raise FormatError(f"{path} is not CSV after line {table.line_num}: {error}") from None
-    else:
-        for line in lines:
-            yield line, None
+def rooms() -> tuple[Any, Any]:
+    """The modules that read files of links, which need the extra `corpus`."""
+    need("msgspec", "corpus")
+    need("zstandard", "corpus")
+    from gpt2.corpus import dumps, sources
 
-
-def votes_of(row: Mapping[str, object]) -> int | None:
-    """The votes in a row of a table: 0 when they are no number, None when the row has no such field."""
-    for name in ("votes", "score"):
-        if name in row:
-            try:
-                votes = float(str(row[name]))
-            except ValueError:
-                return 0
-            return int(votes) if abs(votes) < 1e15 else 0
-    return None
+    return dumps, sources
 
 
 def voted(links: Iterable[Link], minimum: int = MINIMUM_VOTES) -> list[Link]:
@@ -146,3 +162,204 @@ def count_votes(outgoing: Mapping[str, Iterable[str]], indexes: Iterable[str] = 
             for target in set(targets) - {page}:
                 votes[target] = votes.get(target, 0) + 1
     return votes
+
+
+@dataclass(frozen=True)
+class LinksConfig:
+    """Which links are wanted."""
+
+    minimum_votes: int = MINIMUM_VOTES
+    """Votes that a link needs, where votes are known."""
+    after: str | None = None
+    """First day of a link (YYYY-MM-DD)."""
+    before: str | None = None
+    """Day before which a link must be (YYYY-MM-DD)."""
+    over_18: bool = False
+    """Take links marked as for adults as well."""
+    wikipedia: bool = False
+    """Take Wikipedia and its mirrors as well."""
+    blocked_subreddits: Path | None = None
+    """File of subreddits to leave out, one a line."""
+    blocked_domains: Path | None = None
+    """File of domains to leave out with their subdomains, one a line."""
+    outgoing: bool = False
+    """Of WARC files, take the links out of their pages (votes: distinct pages that link) in place of their pages."""
+
+    def __post_init__(self) -> None:
+        for name in ("after", "before"):
+            day = getattr(self, name)
+            try:
+                known = day is None or date.fromisoformat(day).isoformat() == day
+            except ValueError:
+                known = False
+            if not known:
+                raise ConfigError(f"{name} is a day such as 2017-12-31, not {day!r}")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What became of all rows."""
+
+    links: Path
+    """Parquet file of the links: url, votes, sources, created."""
+    count: int
+    """How many there are."""
+    funnel: list[Json]
+    """Of each rule: step, unit, came, dropped, count (of those left), note."""
+    drops: list[Json]
+    """What fell to each rule: reason, count, samples."""
+    sources: list[Json]
+    """Of each file: name, rows, bad_lines."""
+    faults: list[str]
+    """What was wrong with the files, in sentences."""
+
+
+def gather(
+    sources: Sequence[Path], folder: Path, config: LinksConfig | None = None, console: Console = QUIET
+) -> Gathered:
+    """Sift and merge the links in files of any kind into `folder`, or go on where a killed run was.
+
+    Writes `links.parquet` and, last, `links.json`; memory does not grow with the number of links. A killed
+    run goes on with the first file that was not finished. Raises `InputError` for a file that is missing or
+    of no kind that is known, `TooLittleData` when no link is left, `BusyError` when another process gathers
+    in the same folder.
+    """
+    config = config or LinksConfig()
+    _, kinds = rooms()
+    files = named(kinds.files_of(sources))
+    sieve = Sieve(rules_of(config))
+    lists = [file_digest(path) for path in (config.blocked_subreddits, config.blocked_domains) if path]
+    rules = {**dataclasses.asdict(config), "minimum_votes": None, "lists": lists}
+    inputs = {name: [path.stat().st_size, path.stat().st_mtime_ns] for name, path in files.items()}
+    asked = digest([rules, config.minimum_votes, inputs])
+    target, report = folder / kinds.LINKS, folder / REPORT
+    with Workspace(folder) as work:
+        if report.exists() and target.exists() and (known := read_json(report)).get("asked") == asked:
+            remove(folder / STAGES)
+            return Gathered(target, **known["result"])
+        if target.exists() and not report.exists() and not (folder / STAGES).exists():
+            raise InputError(f"{target} is in the way and was not made here; give another folder")
+        records: dict[str, Json] = {}
+        with console.progress("links", sum(size for size, _ in inputs.values()) / 1e6, "MB") as bar:
+            for name, path in files.items():
+                end = bar.done + inputs[name][0] / 1e6
+                settings = {"file": name, "input": inputs[name], "rules": rules}
+                records[name] = work.run(
+                    f"{STAGES}/{digest(name)}", settings, partial(sift, path, name, config, bar)
+                )
+                bar.skip(end - bar.done)
+                sieve.add(records[name])
+        result = merge(work.folder, records, target, config, sieve)
+        write_json(report, {"asked": asked, "config": config, "result": result})
+        remove(folder / STAGES)
+    return Gathered(target, **result)
+
+
+def named(files: Sequence[Path]) -> dict[str, Path]:
+    """Files by their names, or by their whole paths where names are equal; in order of these."""
+    many = Counter(path.name for path in files)
+    return dict(sorted((path.name if many[path.name] == 1 else str(path), path) for path in files))
+
+
+def sift(path: Path, name: str, config: LinksConfig, bar: Bar, folder: Path) -> Json:
+    """The rows of a file that break no rule, into buckets on disk; returns what was counted."""
+    dumps, kinds = rooms()
+    from gpt2.corpus.buckets import Buckets
+
+    reading, sieve, alone, done = dumps.Reading(path, faults=[]), Sieve(rules_of(config)), (name,), 0
+    with atomic_write(folder / ROWS) as stream:
+        buckets = Buckets(stream)
+        for row in kinds.rows_of(reading, config.outgoing):
+            url = canonical(row.address) or ""
+            if sieve.takes(row, url, name):
+                voter, found = (row.voter, row.sources) if isinstance(row, kinds.Vouched) else (None, ())
+                day = row.date
+                sieve.undated += day is None
+                buckets.add(url, row.vote_count, day, voter, found or alone)
+            if sieve.came % 10_000 == 0:
+                bar.advance((reading.position - done) / 1e6, note=name)
+                done = reading.position
+        spills = buckets.close()
+    if not sieve.came:
+        reading.faults.append(
+            f"there is no link in {path}; give addresses that begin with http:// or https://"
+        )
+    return {**sieve.record, "bad_lines": reading.bad_lines, "faults": reading.faults, "spills": spills}
+
+
+def merge(
+    folder: Path,
+    records: Mapping[str, Json],
+    target: Path,
+    config: LinksConfig,
+    sieve: Sieve,
+) -> Json:
+    """Merge what was sifted into one file of links, hold it against the minimum of votes, and add all up."""
+    import pyarrow
+    import pyarrow.parquet
+
+    from gpt2.corpus.buckets import Merged, merged
+
+    files = [(folder / STAGES / digest(name) / ROWS, record["spills"]) for name, record in records.items()]
+    types = {"url": pyarrow.string(), "votes": pyarrow.int64(), "sources": pyarrow.list_(pyarrow.string())}
+    schema = pyarrow.schema(types | {"created": pyarrow.string()})
+    distinct = 0
+
+    def enough(link: Merged) -> bool:
+        nonlocal distinct
+        distinct += 1
+        if link.votes is None or link.votes >= config.minimum_votes:
+            return True
+        sieve.drop("votes", link.url, link.votes, link.sources)
+        return False
+
+    with atomic_write(target) as stream, pyarrow.parquet.ParquetWriter(stream, schema) as writer:
+        for batch in in_batches(filter(enough, merged(files)), ROWS_AT_ONCE):
+            writer.write_table(pyarrow.Table.from_pylist([link._asdict() for link in batch], schema=schema))
+        if distinct == sieve.fallen["votes"]:
+            fallen = (
+                ", ".join(f"{n:,} {rule}" for rule, n in sieve.fallen.most_common()) or "there was no row"
+            )
+            raise TooLittleData(
+                f"no link is left of {sieve.came:,} rows ({fallen}); give other links or rules"
+            )
+    funnel = funnel_of(sieve, distinct, config)
+    return {
+        "count": distinct - sieve.fallen["votes"],
+        "funnel": funnel,
+        "drops": [
+            {"reason": rule, "count": n, "samples": [row for _, row in sieve.samples.get(rule, [])]}
+            for rule, n in sieve.fallen.most_common()
+        ],
+        "sources": [
+            {"name": name, "rows": record["came"], "bad_lines": record["bad_lines"]}
+            for name, record in records.items()
+        ],
+        "faults": [fault for record in records.values() for fault in record["faults"]],
+    }
+
+
+def funnel_of(sieve: Sieve, distinct: int, config: LinksConfig) -> list[Json]:
+    """How many rows or links came to each rule, fell to it and were left."""
+    undated = f"; {sieve.undated:,} rows without a day passed" if sieve.undated else ""
+    steps = [
+        (rule.name, "rows", sieve.fallen[rule.name], rule.why + undated * (rule.name == "date"))
+        for rule in sieve.rules
+    ]
+    rows = sieve.came - sum(fallen for _, _, fallen, _ in steps)
+    steps.append(("duplicates", "links", rows - distinct, "rows of an address that came before"))
+    steps.append(("votes", "links", sieve.fallen["votes"], f"fewer than {config.minimum_votes} votes"))
+    funnel: list[Json] = []
+    left = sieve.came
+    for step, unit, fallen, note in steps:
+        row = {
+            "step": step,
+            "unit": unit,
+            "came": left,
+            "dropped": fallen,
+            "count": left - fallen,
+            "note": note,
+        }
+        funnel.append(row)
+        left -= fallen
+    return funnel

@@ -5,18 +5,20 @@ gpt2 corpus build --text my_texts/ --out corpus
 build.py       gpt2 corpus build
 clean.py       gpt2 corpus clean
 fetch.py       gpt2 corpus fetch
+links.py       gpt2 corpus links
 """
 
 from __future__ import annotations
 
 from cyclopts import App
 
-from gpt2.cli.corpus import build, clean, fetch
+from gpt2.cli.corpus import build, clean, fetch, links
 
 app = App(name="corpus", help="Links to pages to documents (paper 2.1).")
 app.command(fetch.fetch)
 app.command(build.build)
 app.command(clean.clean)
-IN_ORDER = ("fetch", "build", "clean")
+app.command(links.links)
+IN_ORDER = ("links", "fetch", "build", "clean")
 for place, name in enumerate(IN_ORDER):
     app[name].sort_key = place

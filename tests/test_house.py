@@ -24,7 +24,8 @@ ORDER = [
     ["errors"],
     ["workspace"],
     ["console"],
-    ["corpus", "tokens"],
+    ["tokens"],
+    ["corpus"],  # one of its rules counts tokens
     ["model"],
     ["inference", "training"],
     ["evaluation"],

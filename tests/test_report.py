@@ -16,6 +16,7 @@ import pytest
 from example_results import HOSTILE, Json, example, without_ladder
 
 from gpt2.errors import FormatError
+from gpt2.evaluation.results import number
 from gpt2.report import write_report
 from gpt2.report.axes import linear_ticks, log_axis, log_ticks, smooth, spread, tick_label
 from gpt2.report.markup import html, tag
@@ -304,3 +305,28 @@ def test_a_browser_shows_all_of_it_from_phone_to_desktop(results: Json, tmp_path
                 assert left >= 0 and right <= facts["inner"], "no label is cut off"
                 for l, t, r, b in texts[:i]:
                     assert right <= l or r <= left or bottom <= t or b <= top, "no label lies on another"
+
+
+def test_figure_1_shows_the_papers_curves_and_our_largest_size_where_it_was_measured(tmp_path: Path) -> None:
+    results = example()
+    row = {"task": "coqa", "protocol": "coqa/gold", "metric": "F1", "value": 12.25, "low": 8.0, "high": 17.0}
+    row |= {"n": 12, "of": 7983, "paper": 25.9, "paper_size": "124M", "verdict": ""}
+    missing = {**row, "task": "natural-questions", "protocol": "natural-questions/exact-match", "value": None}
+    results["tables"] = [row, {**missing, "low": None, "high": None, "verdict": "no nq-open.dev.jsonl"}]
+    page = Page(written(results, tmp_path))
+    section = page.text[page.text.index("The paper's tables") :]
+    assert "12 of 7,983" in section and f"{number(25.9)} (124M)" in section
+    assert "natural-questions: no nq-open.dev.jsonl" in section
+    for words in (
+        "DrQA and PGNet",
+        "human",
+        "best unsupervised",
+        "first three sentences",
+        "55",
+        "0.75",
+        "21.4",
+    ):
+        assert words in section, words
+    page_source = (tmp_path / "report.html").read_text()
+    names = re.findall(r"<title>([^<]*), ours,", page_source)
+    assert len(names) == 1 and names[0].startswith(results["ladder"][-1]["name"] + ": 12.2")

@@ -4,6 +4,7 @@
     ladder.py    the sections of the trained sizes: training, perplexity against size, samples
     cloze.py     the section on cloze questions
     tables.py    the section on the paper's own tasks, where their data is given
+    figure1.py   the paper's Figure 1 in it
     plots.py     what is drawn, as inline SVG
     axes.py      scales, ticks and smoothing
     markup.py    text to HTML, escaped unless said otherwise; tables

@@ -19,6 +19,8 @@ from gpt2.workspace import Json
 
 WIDE = 1000
 """Width of a stretched drawing in its own units."""
+SQUARE = ("names", "ours")
+"""Kinds of points whose marks are squares, with values under them."""
 COLOURS = 6
 """Colours that the style sheet has for sizes, from the smallest to the largest."""
 
@@ -138,11 +140,14 @@ def accuracy_panel(
     levels: Sequence[tuple[str, str, float]],
     description: str,
     height: int = 320,
+    measure: str = "",
 ) -> Html:
     """Accuracy against parameters, logarithmic: points of each kind with intervals, and levels to compare with.
 
-    A level is its class, what it is, and its percent.
+    A level is its class, what it is, and its percent. With another `measure` of 0 to 100 than accuracy, which
+    has no percent sign, each level has its name beside it.
     """
+    unit = "" if measure else "%"
     every = [p for points in kinds.values() for p in points]
     x = log_axis([p.parameters for p in every], 0.13)
     names = {p.parameters: p.name for p in every}
@@ -153,30 +158,40 @@ def accuracy_panel(
     marks = []
     for class_, title, value in levels:
         at = down(y, value, height)
-        line = tag("title", f"{title}: {value:.1f}%")
+        line = tag("title", f"{title}: {value:.1f}{unit}")
         marks.append(tag("line", line, class_=f"level {class_}", x1=0, x2="100%", y1=at, y2=at))
+        if measure:
+            marks.append(tag("text", title, class_="level-name", x=6, y=at - 5))
     for kind, points in kinds.items():
         for a, b in pairwise(points):
             marks.append(segment(x, y, height, (a.parameters, a.value), (b.parameters, b.value), kind))
         for p in points:
-            marks.append(accuracy_mark(p, kind, x, y, height))
-    return frame(x, y, height, "parameters", "accuracy, percent", join(*marks), description)
+            marks.append(accuracy_mark(p, kind, x, y, height, unit))
+    return frame(x, y, height, "parameters", measure or "accuracy, percent", join(*marks), description)
 
 
-def accuracy_mark(p: Share, kind: str, x: Axis, y: Axis, height: int) -> Html:
+def accuracy_mark(p: Share, kind: str, x: Axis, y: Axis, height: int, unit: str) -> Html:
     """A point with its interval and value; names lie lower, their values under them."""
     place = down(y, p.value, height)
-    title = f"{p.name}: {p.value:.1f}% of {kind}"
+    title = f"{p.name}: {p.value:.1f}{unit}, {kind}"
     pieces = []
     if p.interval:
         low, high = (round(down(y, v, height) - place, 2) for v in p.interval)
-        title += f", 95% interval {p.interval[0]:.1f} to {p.interval[1]:.1f}%"
+        title += f", 95% interval {p.interval[0]:.1f} to {p.interval[1]:.1f}{unit}"
         pieces.append(tag("path", class_=f"interval {kind}", d=f"M-6 {low}h12M0 {low}V{high}M-6 {high}h12"))
-    if kind == "names":
+    if kind in SQUARE:
         pieces.append(tag("rect", tag("title", title), class_=kind, x=-4, y=-4, width=8, height=8))
     else:
         pieces.append(tag("circle", tag("title", title), class_=kind, r=4.5))
-    pieces.append(tag("text", f"{p.value:.1f}", class_="value", x=9, y=18 if kind == "names" else -8))
+    pieces.append(
+        tag(
+            "text",
+            f"{p.value:.1f}" if unit else f"{p.value:.3g}",
+            class_="value",
+            x=9,
+            y=18 if kind in SQUARE else -8,
+        )
+    )
     return tag("svg", *pieces, class_="mark", x=percent(x.share(p.parameters)), y=place)
 
 
@@ -187,6 +202,8 @@ def legend(*kinds: tuple[str, str]) -> Html:
         "train": (10, tag("rect", class_="train", x=1, y=3, width=8, height=8)),
         "nouns": (10, tag("circle", class_="nouns", cx=5, cy=7, r=4.5)),
         "names": (10, tag("rect", class_="names", x=1, y=3, width=8, height=8)),
+        "paper": (10, tag("circle", class_="paper", cx=5, cy=7, r=4.5)),
+        "ours": (10, tag("rect", class_="ours", x=1, y=3, width=8, height=8)),
         "interval": (14, tag("path", class_="interval", d="M1 1h12M7 1v12M1 13h12")),
         "raw": (28, tag("path", class_="raw", d="M0 7l4-4l4 7l4-6l4 5l4-5l4 6l4-3")),
         "smooth": (28, tag("path", class_="smooth", d="M0 3C8 8 14 10 28 10")),

@@ -138,17 +138,18 @@ polyline, path { fill:none; stroke:var(--c, var(--soft)); vector-effect:non-scal
   stroke-linejoin:round; stroke-linecap:round }
 .raw { stroke-width:1; opacity:.3 }
 .smooth { stroke-width:2 }
-circle.heldout, circle.nouns { fill:var(--c, var(--blue)); stroke:var(--page); stroke-width:1.5 }
-rect.train, rect.names { fill:var(--page); stroke:var(--orange); stroke-width:1.75 }
+circle.heldout, circle.nouns, circle.paper { fill:var(--c, var(--blue)); stroke:var(--page); stroke-width:1.5 }
+rect.train, rect.names, rect.ours { fill:var(--page); stroke:var(--orange); stroke-width:1.75 }
 .interval { stroke:var(--blue); stroke-width:1.5 }
-.interval.names { stroke:var(--orange) }
+.interval.names, .interval.ours { stroke:var(--orange) }
 .join { stroke-width:1.5 }
-.join.heldout, .join.nouns { stroke:var(--blue) }
+.join.heldout, .join.nouns, .join.paper { stroke:var(--blue) }
 .join.train, .join.names { stroke:var(--orange); stroke-dasharray:5 4 }
 .level { stroke:var(--strong); stroke-width:1.25; stroke-dasharray:7 4 }
 .level.nouns { stroke:var(--blue) }
 .level.names { stroke:var(--orange) }
-.level.chance, .level.before { stroke-dasharray:1.5 4 }
+.level-name { fill:var(--soft); font-size:11px }
+.level.chance, .level.before, .level.baseline { stroke-dasharray:1.5 4 }
 svg text.value { fill:var(--ink); paint-order:stroke; stroke:var(--page); stroke-width:4px; stroke-linejoin:round }
 svg text.end { fill:var(--c); font-weight:600 }
 .curves .legend { --c:var(--soft) }

@@ -6,6 +6,7 @@ The rows are those of `gpt2 evaluate` on the largest size: ours, and the paper's
 from __future__ import annotations
 
 from gpt2.evaluation.results import number
+from gpt2.report.figure1 import figure1
 from gpt2.report.markup import Html, join, table, tag
 from gpt2.workspace import Json
 
@@ -13,17 +14,15 @@ from gpt2.workspace import Json
 def tables(results: Json) -> tuple[str, str, Html]:
     """The largest size on the paper's tasks, beside the paper's numbers."""
     rows, name = results["tables"], results["ladder"][-1]["name"]
-    header = ["protocol", "metric", "ours", "95% interval", "items", "of", "the paper", "its size"]
+    header = ["protocol", "metric", "ours", "95% interval", "items", "the paper"]
     shown = [
         [
             row["protocol"],
             row["metric"],
             tag("strong", number(row["value"])),
             "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}",
-            row["n"],
-            "" if row["of"] is None else row["of"],
-            number(row["paper"]),
-            row["paper_size"] or "",
+            f"{row['n']:,}" + ("" if row["of"] in (None, row["n"]) else f" of {row['of']:,}"),
+            number(row["paper"]) + (f" ({row['paper_size']})" if row["paper_size"] else ""),
         ]
         for row in rows
         if row["value"] is not None
@@ -36,8 +35,9 @@ def tables(results: Json) -> tuple[str, str, Html]:
             "was given; of each at most the first items, as the columns say. The paper's numbers, of GPT-2s with "
             "many times the parameters, are context.",
         ),
-        tag("div", table("llrrrrrl", header, shown, "The paper's tasks"), class_="wide"),
+        tag("div", table("llrrrr", header, shown, "The paper's tasks"), class_="wide"),
     ]
+    content.append(figure1(results))
     if without:
         lines = (tag("li", tag("bdi", line)) for line in without)
         content += [tag("h3", "What was not measured"), tag("ul", *lines, class_="small")]

@@ -150,6 +150,10 @@ def test_bleu_equals_sacrebleus_and_has_its_signature(data: Path) -> None:
     assert (low + high) / 2 == pytest.approx(theirs._mean, rel=0.02)
     assert (high - low) / 2 == pytest.approx(theirs._ci, rel=0.15), "sacrebleu's own bootstrap, other draws"
     assert bleu(guesses[:1], lines[:1]).interval is None
+    poor = [line[::-1] if i % 3 else line[:12] for i, line in enumerate(lines)]  # hardly a 4-gram is right
+    found = bleu(poor, lines)
+    assert found.interval is not None
+    assert 0 < found.interval[0] <= found.score <= found.interval[1], "draws are smoothed as the score is"
     assert re.fullmatch(r"nrefs:1\|case:mixed\|eff:no\|tok:13a\|smooth:exp\|version:[\d.]+", found.signature)
 
 

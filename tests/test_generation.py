@@ -9,6 +9,7 @@ import torch
 from trained_model import CONTEXT, Trained
 from transformers import GPT2LMHeadModel
 
+from gpt2.evaluation.asking import is_cut, obstacle
 from gpt2.evaluation.generation import answer, prompt_ids
 from gpt2.evaluation.task import Generate
 from gpt2.inference.engine import Batch, before, generate, generate_ids
@@ -130,3 +131,9 @@ def test_what_does_not_fit_is_cut_by_the_stated_rule(trained: Trained) -> None:
     assert prompt_ids(model, Generate(text, CONTEXT)) == ids[-(CONTEXT // 2) :], "half is the prompt's"
     assert len(answer(model, [Generate(text, CONTEXT, top_k=2)], [0])[0]) > CONTEXT, "and it goes on beyond"
     assert prompt_ids(model, Generate("A", 9, ending=text)) == ids[-(CONTEXT - 9) :]
+
+
+def test_a_small_context_is_asked_for_long_answers_too(trained: Trained) -> None:
+    long = Generate("word " * CONTEXT, 2 * CONTEXT)
+    assert obstacle(trained.model, long) == "" and is_cut(trained.model, long), "cut, but not refused"
+    assert not is_cut(trained.model, Generate("A word.", 2 * CONTEXT))

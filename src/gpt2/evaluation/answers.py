@@ -71,10 +71,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
     metrics = need("sacrebleu.metrics", "evaluate")
     import numpy as np
 
-    scorer, counter = (
-        metrics.BLEU(),
-        metrics.BLEU(effective_order=True),
-    )  # counts are the same, with no warning
+    scorer, counter = metrics.BLEU(), metrics.BLEU(effective_order=True)  # the same counts, without a warning
     score = scorer.corpus_score(list(hypotheses), [list(references)]).score
     pairs = zip(hypotheses, references, strict=True)
     counted = [counter.sentence_score(ours, [theirs]) for ours, theirs in pairs]
@@ -82,6 +79,10 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
     n, rng, drawn = len(sums), np.random.default_rng(0), []
     for _ in range(BLEU_DRAWS if n > 1 else 0):
         total = sums[rng.integers(0, n, size=n)].sum(axis=0).tolist()
-        drawn.append(metrics.BLEU.compute_bleu(total[:4], total[4:8], *total[8:]).score)
+        drawn.append(
+            metrics.BLEU.compute_bleu(
+                total[:4], total[4:8], *total[8:], smooth_method=scorer.smooth_method
+            ).score
+        )
     ends = None if n < 2 else (float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975)))
     return Bleu(float(score), ends, str(scorer.get_signature()))

@@ -178,12 +178,6 @@ def size(request: Request) -> int:
 def obstacle(model: Model, request: Request) -> str:
     """Why a model cannot be asked this, "" when it can."""
     context = model.net.config.n_ctx
-    if isinstance(request, Generate):
-        return (
-            ""
-            if request.max_tokens < context
-            else f"no room for {request.max_tokens} new tokens in {context}"
-        )
     for text in texts_of(request):
         target = text if isinstance(text, str) else text[1]
         if not target:

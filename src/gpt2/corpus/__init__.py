@@ -26,7 +26,12 @@ mending.py        the rules that mend: mojibake, control characters, notices
 frames.py         lines that many pages of a host share
 quality.py        what the rules measure in a text
 rule_lists.py     the lists of rules in use; a user's own file of them
-dedupe.py         exact and near duplicates
+dedupe.py         exact and near duplicates: over shards, and of a list
+minhash.py        words, n-grams, MinHash signatures and the shape of their bands
+signatures.py     signatures and n-grams of shards on disk
+clusters.py       which documents meet in a band, and which of them are dropped
+duplicates.py     the list of duplicates: written, shown, taken out of the shards
+recall.py         how many were found: a sample against all others by brute force
 documentation.py  the embedded site: this Python's own documentation, and how its pages are cut
 build.py          the stages in order, and the funnel
 """

@@ -4,6 +4,7 @@ gpt2 corpus build --text my_texts/ --out corpus
 
 build.py       gpt2 corpus build
 clean.py       gpt2 corpus clean
+dedupe.py      gpt2 corpus dedupe
 fetch.py       gpt2 corpus fetch
 links.py       gpt2 corpus links
 """
@@ -12,13 +13,14 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from gpt2.cli.corpus import build, clean, fetch, links
+from gpt2.cli.corpus import build, clean, dedupe, fetch, links
 
 app = App(name="corpus", help="Links to pages to documents (paper 2.1).")
 app.command(fetch.fetch)
 app.command(build.build)
 app.command(clean.clean)
+app.command(dedupe.dedupe)
 app.command(links.links)
-IN_ORDER = ("links", "fetch", "build", "clean")
+IN_ORDER = ("links", "fetch", "build", "clean", "dedupe")
 for place, name in enumerate(IN_ORDER):
     app[name].sort_key = place

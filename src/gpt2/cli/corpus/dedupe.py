@@ -1,0 +1,66 @@
+"""gpt2 corpus dedupe: exact and near duplicates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from gpt2.cli.talk import TALK, Count, Talk, Whole
+from gpt2.console import shown
+
+Share = Annotated[float, Parameter(validator=Number(gt=0, lte=1))]
+
+
+def dedupe(
+    documents: Path,
+    *,
+    out: Path,
+    similarity: Share | None = None,
+    preset: Literal["openwebtext"] | None = None,
+    bands: Count | None = None,
+    rows: Count | None = None,
+    ngram: Count = 5,
+    sample: Whole = 1000,
+    show: Whole = 0,
+    talk: Talk = TALK,
+) -> None:
+    """Take exact and near duplicates out of a corpus; of those alike, the one with most votes stays.
+
+    Parameters
+    ----------
+    documents:
+        Folder of documents-*.parquet, or one such file.
+    out:
+        Folder for duplicates.parquet and, in documents/, what is left of each file.
+    similarity:
+        Share of common word 5-grams from which two documents are one; 0.8 when not given.
+    preset:
+        The rule of a published corpus: openwebtext (0.5).
+    bands:
+        Bands of a signature, with --rows; when not given, such that 98 % are found at that similarity.
+    rows:
+        Hashes in a band.
+    ngram:
+        Words in an n-gram.
+    sample:
+        Documents held against all others to measure how many duplicates were found; 0 for none.
+    show:
+        Print so many of the largest clusters.
+    """
+    from gpt2.corpus.dedupe import dedupe as run
+    from gpt2.corpus.dedupe import settings
+    from gpt2.corpus.documents import corpus_files
+    from gpt2.corpus.duplicates import largest_clusters, write_kept
+
+    shards = corpus_files(documents)
+    config = settings(preset, similarity=similarity, bands=bands, rows=rows, ngram=ngram, sample=sample)
+    found = run(shards, out, config, talk.console)
+    write_kept(shards, found.path, out, talk.console)
+    clusters = largest_clusters(found.path, show)
+    lines = [[c.kept, len(c.copies), min(s for _, s in c.copies), c.copies[0][0]] for c in clusters]
+    if lines:
+        talk.table(["kept", "copies", "least alike", "first of them"], lines)
+    talk.result(found, "\n".join(f"{name:12}{shown(value)}" for name, value in found.facts.items()))

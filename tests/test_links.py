@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gpt2.corpus.links import Link, canonical, count_votes, read_links, voted
+from gpt2.corpus.links import Link, canonical, canonical_by_parts, count_votes, read_links, voted
 from gpt2.corpus.pages import Page, outgoing_links
 from gpt2.errors import FormatError, InputError, TooLittleData
 
@@ -146,6 +146,15 @@ def test_canonical_never_fails_and_twice_is_once(url: str, base: str) -> None:
         assert form.isascii() and form.startswith(("http://", "https://")) and not set(form) & set(" #\n\0")
 
 
+@settings(max_examples=200, deadline=None, database=None)
+@given(st.text(st.sampled_from("aZ0/?#&=%.;+:-_~,!utm@$")) | ADDRESSES, st.just("") | ADDRESSES)
+@example("a.org/?utm_a=1&b=/..", "")
+@example("a.org//?a&&utm_b", "http://b.org/")
+def test_addresses_that_are_canonical_as_they_stand_are_known_at_a_glance(rest: str, base: str) -> None:
+    for url in (rest, f"http://{rest}", f"https://a.org/{rest}"):
+        assert canonical(url, base) == canonical_by_parts(url, base)
+
+
 @settings(max_examples=100, deadline=None, database=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), max_size=4))
 def test_any_path_survives_the_form(parts: list[str]) -> None:
@@ -163,8 +172,12 @@ def test_any_path_survives_the_form(parts: list[str]) -> None:
 def test_a_list_of_addresses_has_no_votes(tmp_path: Path) -> None:
     path = tmp_path / "links.txt"
     path.write_text("\ufeffhttp://a.org\n\n# a remark\nhttp://A.org/#x\r\nnot a link\n  https://b.org/c  \n")
-    assert read_links(path) == [Link("http://a.org/"), Link("https://b.org/c")]
-    assert voted(read_links(path)) == read_links(path)
+    source = ("links.txt",)
+    assert list(read_links(path)) == [
+        Link("http://a.org/", sources=source),
+        Link("https://b.org/c", sources=source),
+    ]
+    assert voted(read_links(path)) == list(read_links(path))
 
 
 def test_a_table_has_its_scores(tmp_path: Path) -> None:
@@ -200,7 +213,7 @@ def test_json_lines_have_their_scores(tmp_path: Path) -> None:
     path = tmp_path / "links.jsonl"
     rows = [json.dumps({"url": f"http://a.org/{i}", "score": score}) for i, score in enumerate(scores)]
     path.write_text("\n".join([*rows, '{"url": "http://b.org"}', '{"other": 1}', "[1]", '{"url": 7}', ""]))
-    found = read_links(path)
+    found = list(read_links(path))
     assert [link.votes for link in found] == [3, 4, 5, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, None]
     assert [link.votes for link in voted(found)] == [3, 4, 5, None], (
         "without a score there is nothing to refuse it by"
@@ -213,7 +226,10 @@ def test_votes_go_before_scores_and_the_best_counts(tmp_path: Path) -> None:
         '{"url": "http://a.org", "votes": 1, "score": 9}\n{"url": "http://a.org/#b"}\n{"url": "http://b.org"}\n'
         '{"url": "http://b.org", "score": -2}\n{"url": "http://a.org/", "votes": 4}\n'
     )
-    assert read_links(path) == [Link("http://a.org/", 4), Link("http://b.org/", -2)]
+    assert [(link.url, link.votes) for link in read_links(path)] == [
+        ("http://a.org/", 4),
+        ("http://b.org/", -2),
+    ]
 
 
 def test_separators_of_lines_inside_values_do_not_cut_them(tmp_path: Path) -> None:
@@ -223,7 +239,7 @@ def test_separators_of_lines_inside_values_do_not_cut_them(tmp_path: Path) -> No
     (tmp_path / "a.jsonl").write_text(row + "\n")
     (tmp_path / "b.csv").write_text('title,url,score\n"one\u2028two\nthree\x0cfour",http://a.org/,3\n')
     for name in ("a.jsonl", "b.csv"):
-        assert read_links(tmp_path / name) == [Link("http://a.org/", 3)]
+        assert list(read_links(tmp_path / name)) == [Link("http://a.org/", 3, (name,))]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +259,7 @@ def test_lists_that_cannot_be_read_are_refused_in_a_sentence(
     path = tmp_path / "links"
     path.write_bytes(content)
     with pytest.raises(FormatError, match=message) as caught:
-        read_links(path)
+        list(read_links(path))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
@@ -254,13 +270,13 @@ def test_a_list_without_links_is_too_little(content: str, tmp_path: Path) -> Non
     path = tmp_path / "links"
     path.write_text(content)
     with pytest.raises(TooLittleData, match="there is no link in"):
-        read_links(path)
+        list(read_links(path))
 
 
 def test_a_list_that_is_not_there_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(InputError, match="there is no file"):
-            read_links(path)
+            list(read_links(path))
 
 
 # Votes within a site

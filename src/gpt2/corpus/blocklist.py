@@ -5,8 +5,8 @@ subreddits. The rest of the lists here is ours, in plain sight. Media are what c
 of pictures, films and sound, and addresses that end like a picture, a film, a sound, a program or an archive
 (.pdf among them: the extractors read HTML). Rejected: openwebtext's list of "not scraper friendly" domains,
 which holds github.com and google.com, the fourth and the first of OpenAI's published top domains of WebText;
-none of the hosts of media and of Reddit here are among those thousand (a test looks). Of the mirrors of
-Wikipedia one is (wikiwand.com): OpenAI left it in, and it is out here, since its text is the same.
+of the hosts here seven are among those thousand (a test names them): six of pictures and films, and one mirror
+of Wikipedia, which OpenAI left in. Also rejected: endings of code (.js, .css), since repositories have such names.
 
 Domains on a list stand for all their subdomains. A list has one entry a line; `#` begins a remark.
 
@@ -37,11 +37,12 @@ MEDIA_HOSTS = listed(
     imagebam.com imgflip.com imgbox.com postimg.org postimg.cc ibb.co minus.com minus.us quickmeme.com qkme.me
     memegenerator.net livememe.com gfycat.com giphy.com gyazo.com prnt.sc sli.mg magaimg.net twimg.com twitpic.com
     yfrog.com instagram.com instagr.am deviantart.com deviantart.net 500px.com smugmug.com upload.wikimedia.org
-    commons.wikimedia.org picasaweb.google.com photos.google.com googleusercontent.com ggpht.com pinimg.com
+    commons.wikimedia.org picasaweb.google.com photos.google.com ggpht.com pinimg.com
+    lh3.googleusercontent.com lh4.googleusercontent.com lh5.googleusercontent.com lh6.googleusercontent.com
     youtube.com youtu.be youtube-nocookie.com ytimg.com vimeo.com dailymotion.com dai.ly liveleak.com twitch.tv
-    twitchcdn.net justin.tv ustream.tv livestream.com streamable.com vid.me vidme.com vine.co hulu.com netflix.com
+    twitchcdn.net justin.tv livestream.com streamable.com vid.me vidme.com vine.co
     metacafe.com break.com veoh.com video.google.com vidble.com bitchute.com rumble.com odysee.com tiktok.com
-    soundcloud.com spotify.com bandcamp.com mixcloud.com grooveshark.com last.fm pandora.com itunes.apple.com
+    soundcloud.com spotify.com bandcamp.com pandora.com itunes.apple.com
     music.apple.com podcasts.apple.com rdio.com deezer.com tidal.com
     """
 )
@@ -53,7 +54,6 @@ MEDIA_ENDINGS = listed(
     mp3 m4a m4b aac wma wav aif aiff flac ogg oga opus mid midi ra ram pls m3u m3u8
     pdf ps djvu epub mobi doc docx xls xlsx ppt pps pptx odt ods odp rtf
     zip rar 7z gz tgz bz2 xz zst tar iso dmg exe msi apk jar deb rpm torrent ttf otf woff woff2
-    css js json xml rss atom csv sql
     """
 )
 
@@ -63,7 +63,7 @@ WIKIPEDIA = listed(
     wikivisually.com wiki.kidzsearch.com kiddle.co infogalactic.com dbpedia.org
     everipedia.org thereaderwiki.com linkfang.org encyclopedia.thefreedictionary.com
     en.academic.ru enacademic.com de.academic.ru deacademic.com fr.academic.ru absoluteastronomy.com
-    wordiq.com fact-index.com encyclopedia.kids.net.au self.gutenberg.org worldheritage.org gutenberg.us
+    wordiq.com fact-index.com encyclopedia.kids.net.au self.gutenberg.org worldheritage.org
     explained.today knowledgerush.com wapedia.mobi
     """
 )

@@ -267,6 +267,6 @@ def one_by_one(chunk: bytes, before: int, reading: Reading) -> Iterator[Row]:
                 if isinstance(row, dict):
                     yield Row(**{name: row[name] for name in FIELDS & row.keys()})
                 else:
-                    reading.bad(f"line {number} of {reading.path} is not a JSON object")
+                    reading.bad_lines += 1
         except (ValueError, RecursionError) as error:
             reading.bad(f"line {number} of {reading.path} is not JSON: {error}")

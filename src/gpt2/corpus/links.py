@@ -58,7 +58,7 @@ LONGEST_ADDRESS = 8_000
 HOST = re.compile(r"[a-z0-9_-][a-z0-9._-]*|[0-9a-f:]*:[0-9a-f:.]*")
 TRACKER = re.compile(r"(utm_\w+|gclid|dclid|fbclid|msclkid|yclid|igshid|mc_cid|mc_eid|_ga|_gl)(=|$)", re.I)
 PLAIN = re.compile(
-    r"https?://[a-z0-9][a-z0-9.-]*/[A-Za-z0-9_~/,.:;=@!$&'()*+-]*(\?[A-Za-z0-9][A-Za-z0-9_.~=&/,:-]*)?"
+    r"https?://[a-z0-9][a-z0-9.-]*/[A-Za-z0-9_~/,.:=@!$&'()*+-]*(\?[A-Za-z0-9][A-Za-z0-9_.~=&/,:-]*)?"
 )
 """Addresses that are canonical as they stand, but for trackers and dots between slashes: nine of ten."""
 

@@ -136,7 +136,7 @@ class Sieve:
                 self._keep(rule, place, row)
 
 
-def in_order(item: tuple[int, Json]) -> tuple[int, str, list[str], int]:
+def in_order(item: tuple[int, Json]) -> tuple[int, str, list[str], bool, int]:
     """Where something stands in a sample."""
     place, row = item
-    return place, row["url"], row["sources"], row["votes"] or 0
+    return place, row["url"], row["sources"], row["votes"] is None, row["votes"] or 0

@@ -117,15 +117,16 @@ def table(reading: Reading, names: Sequence[str]) -> Iterator[Row]:
     """CSV whose first line has these names; values may hold line ends."""
     places = [(i, name) for i, name in enumerate(names) if name in FIELDS]
     reader = csv.reader(line for line in lines_of(reading))
-    first = True
+    first, good = True, 0
     while True:
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            reading.bad(f"{reading.path} is not CSV after line {reader.line_num}: {error}")
+            reading.bad(f"{reading.path} is not CSV after line {good}: {error}")
             continue
+        good = reader.line_num
         if cells and not first:
             yield Row(**{name: cells[i] if i < len(cells) else None for i, name in places})
         first = first and not cells

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -18,91 +17,18 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from corpora import archive, check, counts, documents, html, prose, reasons, short
 from local_server import ROBOTS, LocalServer, Reply, Script
 
-from gpt2.corpus import BuildConfig, Built, Document, build, read_documents
+from gpt2.corpus import BuildConfig, build
+from gpt2.corpus.dedupe import DedupeConfig
 from gpt2.corpus.documentation import Site
 from gpt2.corpus.fetch import FetchConfig
-from gpt2.corpus.pages import Page, WarcWriter
+from gpt2.corpus.links import LinksConfig
 from gpt2.errors import BusyError, ConfigError, FetchError, FormatError, InputError, TooLittleData
 from gpt2.workspace import Json, Workspace
 
-steps = importlib.import_module("gpt2.corpus.build")
-
-
-def prose(name: str, words: int = 120) -> str:
-    """English enough to pass the rules, and unlike that of any other name."""
-    common = [
-        "the",
-        "boats",
-        "came",
-        "into",
-        "a",
-        "harbour",
-        "and",
-        "people",
-        "of",
-        "town",
-        "spoke",
-        "about",
-        "it",
-    ]
-    own = [common[hash((i * 7, i)) % 13] if i % 2 else f"{name}{chr(97 + i % 26)}{i}" for i in range(words)]
-    return " ".join(own) + "."
-
-
-def html(name: str, links: str = "") -> str:
-    paragraphs = "".join(f"<p>{prose(f'{name}{part}')}</p>" for part in "xyz")
-    return (
-        f"<html><head><title>{name}</title></head><body><article>{paragraphs}</article>{links}</body></html>"
-    )
-
-
-def archive(path: Path, pages: dict[str, str]) -> Path:
-    """A WARC file of pages, by the path of their address."""
-    writer = WarcWriter(path)
-    for name, body in pages.items():
-        page = Page(f"http://example.org/{name}", body.encode())
-        writer.write(page, [("Content-Type", "text/html")], "OK")
-    writer.close()
-    return path
-
-
-def documents(built: Built) -> list[Document]:
-    return list(read_documents(built.documents))
-
-
-def counts(built: Built) -> dict[str, int]:
-    return {row["step"]: row["count"] for row in built.funnel}
-
-
-def dropped(built: Built, step: str) -> int:
-    """How many a step dropped; what was taken out of texts is no drop."""
-    return sum(r["count"] for r in built.drops if r["step"] == step and not r["reason"].endswith("taken out"))
-
-
-def check(built: Built) -> None:
-    """Steps of one unit never grow, and what is missing between two steps is among the drops."""
-    last: dict[str, int] = {}
-    for row in built.funnel:
-        assert row["count"] <= last.get(row["unit"], row["count"]), row
-        last[row["unit"]] = row["count"]
-        assert row["count"] >= 0
-    n = counts(built)
-    assert n["texts"] - dropped(built, "cleaning") == n["clean texts"]
-    assert n["clean texts"] - dropped(built, "duplicates") == n["documents"] == len(documents(built))
-    if built.kind in ("pages", "links"):
-        assert n["responses"] - dropped(built, "pages") == n["pages"]
-        assert n["pages"] - dropped(built, "extraction") == n["texts"]
-    if built.kind == "links":
-        assert n["links"] - dropped(built, "votes") == n["voted links"]
-        assert n["voted links"] - dropped(built, "fetch") == n["responses"]
-    if built.kind == "site":
-        assert n["links"] - dropped(built, "fetch") == n["pages"]
-        assert n["pages"] - dropped(built, "votes") == n["voted pages"]
-    ids = [d.id for d in documents(built)]
-    assert len(set(ids)) == len(ids)
-    assert all(d.text.strip() and d.group for d in documents(built))
+steps, site = (importlib.import_module(f"gpt2.corpus.{name}") for name in ("build", "site"))
 
 
 # A user's own text
@@ -124,14 +50,13 @@ def test_one_text_in_three_forms_gives_the_same_documents(tmp_path: Path) -> Non
     for one in built:
         check(one)
         assert [d.text for d in documents(one)] == [*texts[:6], "with a  control character"]
-        reasons = Counter({(r["step"], r["reason"]): r["count"] for r in one.drops})
-        assert reasons == {
+        assert reasons(one) == {
             ("duplicates", "the same words"): 2,
-            ("cleaning", "control characters taken out"): 2,
+            ("cleaning", "control-characters taken out"): 2,
             ("cleaning", "empty"): 1,
         }
-        repeats = (one.documents.parent / "duplicates.jsonl").read_text().splitlines()
-        assert [json.loads(row)["similarity"] for row in repeats] == [1.0, 1.0]
+        repeats = pyarrow.parquet.read_table(one.documents.parent / "duplicates" / "duplicates.parquet")
+        assert repeats.column("similarity").to_pylist() == [1.0, 1.0]
 
 
 def test_one_long_text_is_cut_into_documents_of_their_own(tmp_path: Path) -> None:
@@ -141,7 +66,7 @@ def test_one_long_text_is_cut_into_documents_of_their_own(tmp_path: Path) -> Non
     found = documents(built)
     assert len(found) > 5
     assert len({d.group for d in found}) == len(found)
-    assert "cut at empty lines" in built.description
+    assert "book.txt" in built.description
 
 
 def test_nothing_but_empty_texts_is_too_little(tmp_path: Path) -> None:
@@ -168,42 +93,76 @@ def test_real_archives_give_documents(data: Path, tmp_path: Path) -> None:
     names = ["iana.warc.gz", "IAH-urls-wget.warc.gz", "whirlwind.warc.gz", "example.arc", "cc.warc.gz"]
     built = build(BuildConfig(pages=tuple(data / "warc" / name for name in names)), tmp_path / "out")
     check(built)
-    assert counts(built)["responses"] == 48 + 16 + 1 + 1 + 1
+    assert counts(built)["responses"] == 48 + 123 + 16 + 1 + 1 + 1  # 123 are revisits
     found = {d.url: d for d in documents(built)}
-    assert "http://www.iana.org/domains" in found
-    assert any(d.source.startswith("IAH-urls-wget.warc.gz:") for d in found.values())
-    assert {d.id == d.group == d.url for d in found.values()} == {True}
-    reasons = {r["reason"] for r in built.drops}
-    assert "type image/png" in reasons and any(r.startswith("status 3") for r in reasons)
+    assert "http://www.iana.org/time-zones" in found
+    assert all(d.source.startswith(tuple(names)) for d in found.values())
+    assert {d.id == d.group for d in found.values()} == {True}
+    fell = {reason for _, reason in reasons(built)}
+    assert "type image/png" in fell and any(reason.startswith("status 3") for reason in fell)
 
 
 def test_pages_are_taken_once_and_by_either_method(tmp_path: Path) -> None:
     pages = {str(i): html(f"page{i}") for i in range(3)} | {"none": "<title>x</title>"}
-    pages["short"] = f"<article><p>{prose('short', 25)}</p></article>"
+    pages["short"] = short("short")
     one, two = archive(tmp_path / "a.warc.gz", pages), archive(tmp_path / "b.warc.gz", {"1": html("other")})
     for method in ("default", "fast"):
         built = build(BuildConfig(pages=(one, two), method=method), tmp_path / method)  # type: ignore[arg-type]
         check(built)
         assert [d.id for d in documents(built)] == [f"http://example.org/{i}" for i in range(3)]
-        assert dropped(built, "pages") == 1
-        assert dropped(built, "extraction") + dropped(built, "cleaning") == 2
-    reasons = {(r["step"], r["reason"]) for r in built.drops}
-    assert reasons == {
-        ("pages", "address seen before"),
-        ("cleaning", "fewer than 30 words"),
-        ("extraction", "no text"),
-    }
+        assert reasons(built) == {
+            ("pages", "address seen before"): 1,
+            ("cleaning", "tokens"): 1,
+            ("extraction", "no text"): 1,
+        }
 
 
-def test_an_archive_that_was_cut_gives_no_corpus(tmp_path: Path) -> None:
+def test_a_folder_of_archives_is_read_in_the_order_of_names(tmp_path: Path) -> None:
+    for name in ("b", "a/c"):
+        archive(tmp_path / "crawl" / f"{name}.warc.gz", {name: html(name)})
+    (tmp_path / "crawl" / "notes.txt").write_text("no archive")
+    built = build(BuildConfig(pages=(tmp_path / "crawl",)), tmp_path / "out")
+    assert [d.id for d in documents(built)] == ["http://example.org/a/c", "http://example.org/b"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="there is no WARC file"):
+        build(BuildConfig(pages=(tmp_path / "none",)), tmp_path / "other")
+
+
+def test_of_an_archive_that_was_cut_the_good_pages_are_taken(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.warc.gz", {str(i): html(f"page{i}") for i in range(3)})
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-20])
-    with pytest.raises(FormatError, match="cut short"):
-        build(BuildConfig(pages=(path,)), tmp_path / "out")
-    assert not (tmp_path / "out" / "documents" / "documents.parquet").exists()
-    path.write_bytes(whole)
-    assert len(documents(build(BuildConfig(pages=(path,)), tmp_path / "out"))) == 3
+    path.write_bytes(path.read_bytes()[:-20])
+    built = build(BuildConfig(pages=(path,)), tmp_path / "out")
+    check(built)
+    assert len(documents(built)) == 2
+    assert reasons(built) == {("reading", "damaged stretch of an archive"): 1}
+    sheet = json.loads((built.documents / "datasheet.json").read_text())
+    assert len(sheet["faults"]) == 1 and "has no end" in sheet["faults"][0]
+    (tmp_path / "b.warc.gz").write_text("no archive")
+    with pytest.raises(FormatError, match="neither a WARC nor an ARC"):
+        build(BuildConfig(pages=(tmp_path / "b.warc.gz",)), tmp_path / "other")
+
+
+def test_rules_of_a_file_are_used_and_leave_the_texts_as_they_were(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.warc.gz", {str(i): html(f"page{i}") for i in range(3)})
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[words]\nfewest = 1_000\n")
+    with pytest.raises(TooLittleData, match=r"no document is left of pages out of a.warc.gz \(3 words"):
+        build(BuildConfig(pages=(path,), rules=rules), tmp_path / "out")
+    before = (tmp_path / "out" / "texts" / "stage.json").read_text()
+    rules.write_text("[words]\nfewest = 10\n")
+    assert len(documents(build(BuildConfig(pages=(path,), rules=rules), tmp_path / "out"))) == 3
+    assert (tmp_path / "out" / "texts" / "stage.json").read_text() == before
+
+
+def test_each_drop_has_a_row_with_its_reason_and_some_an_example(tmp_path: Path) -> None:
+    pages = {"good": html("good"), "short": short("short")}
+    path = archive(tmp_path / "a.warc.gz", pages)
+    built = build(BuildConfig(pages=(path,)), tmp_path / "out")
+    rows = pyarrow.parquet.read_table(tmp_path / "out" / "clean" / "drops-00000.parquet").to_pylist()
+    assert [(row["id"], row["rule"]) for row in rows] == [("http://example.org/short", "tokens")]
+    assert "fewer than 128" in rows[0]["reason"]
+    (drop,) = built.drops
+    assert drop["examples"][0]["text"].startswith("Shortx ") and "tokens" in drop["examples"][0]["detail"]
 
 
 # A list of links
@@ -217,7 +176,7 @@ def test_links_with_votes_become_documents(tmp_path: Path) -> None:
     pages: dict[str, Script] = {f"/{i}": Reply(html(f"page{i}")) for i in range(6)}
     pages |= {"/é": Reply(html("accent"))}
     pages["/%C3%A9"] = pages["/é"]
-    pages["/short"] = Reply(f"<article><p>{prose('short', 25)}</p></article>")
+    pages["/short"] = Reply(short("short"))
     pages["/copy"] = Reply(html("page0"))
     pages["/moved"] = Reply(status=301, headers={"Location": "/5"})
     pages["/private"] = Reply(html("private"))
@@ -228,31 +187,32 @@ def test_links_with_votes_become_documents(tmp_path: Path) -> None:
         rows = [{"url": p if "//" in p else server.url(p), "score": s} for p, s in scores.items()]
         links = tmp_path / "links.jsonl"
         links.write_text("\n".join(map(json.dumps, rows)))
-        config = BuildConfig(links=links, minimum_votes=2, method="fast", fetch=fetching(server))
+        config = BuildConfig(
+            links=(links,), wanted=LinksConfig(minimum_votes=2), method="fast", fetch=fetching(server)
+        )
         built = build(config, tmp_path / "out")
         check(built)
         found = {d.id.removeprefix(server.origin): d.votes for d in documents(built)}
     assert found == {"/2": 2, "/3": 3, "/4": 4, "/%C3%A9": 9, "/copy": 9, "/moved": 9}
-    reasons = {(r["step"], r["reason"]): r["count"] for r in built.drops}
-    assert reasons == {
-        ("votes", "fewer than 2 votes"): 2,
+    assert reasons(built) == {
+        ("links", "votes: fewer than 2 votes"): 2,
         ("fetch", "refused by robots.txt"): 1,
         ("fetch", "not an address of the public internet"): 1,
-        ("pages", "status 404"): 1,
-        ("cleaning", "fewer than 30 words"): 1,
+        ("fetch", "status 404"): 1,
+        ("cleaning", "tokens"): 1,
     }
 
 
 def test_links_without_enough_votes_are_too_little(tmp_path: Path) -> None:
     (tmp_path / "links.csv").write_text("url,score\nhttp://example.org/,2\n")
-    with pytest.raises(TooLittleData, match=r"no link in .* has 3 votes or more"):
-        build(BuildConfig(links=tmp_path / "links.csv"), tmp_path / "out")
+    with pytest.raises(TooLittleData, match=r"no link is left of 1 rows \(1 votes\)"):
+        build(BuildConfig(links=(tmp_path / "links.csv",)), tmp_path / "out")
 
 
 def test_a_build_that_failed_for_want_of_a_network_works_when_there_is_one(tmp_path: Path) -> None:
     with LocalServer({"/a": Reply(html("a"), 503)}) as server:
         (tmp_path / "links.txt").write_text(server.url("/a"))
-        config = BuildConfig(links=tmp_path / "links.txt", fetch=fetching(server))
+        config = BuildConfig(links=(tmp_path / "links.txt",), fetch=fetching(server))
         with pytest.raises(FetchError, match="status 503"):
             build(config, tmp_path / "out")
         server.pages["/a"] = Reply(html("a"))
@@ -294,7 +254,7 @@ def small_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LocalServer, d
         def serve(port: int = 0) -> Iterator[Site]:
             yield Site(server.address)
 
-        monkeypatch.setattr(steps.documentation, "serve", serve)
+        monkeypatch.setattr(site.documentation, "serve", serve)
         yield server, votes
 
 
@@ -305,14 +265,14 @@ def test_three_distinct_other_pages_must_link_to_a_page(
     built = build(BuildConfig(), tmp_path / "out")
     check(built)
     assert {d.group: d.votes for d in documents(built)} == {n: v for n, v in votes.items() if v >= 3}
-    wanted = {"links": 11, "pages": 9, "voted pages": 3, "texts": 3, "clean texts": 3, "documents": 3}
-    assert counts(built) == wanted
-    reasons = {(r["step"], r["reason"]): r["count"] for r in built.drops}
-    assert reasons[("votes", "fewer than 3 other pages link to it")] == 3
-    assert reasons[("votes", "index page, which only lists others")] == 3
-    assert reasons[("fetch", "status 404")] == reasons[("fetch", "type application/json")] == 1
+    wanted = {"links": 11, "pages": 9, "voted pages": 3, "texts": 3, "clean texts": 3}
+    assert counts(built) == wanted | {"distinct texts": 3, "documents": 3}
+    fell = reasons(built)
+    assert fell[("votes", "fewer than 3 other pages link to it")] == 3
+    assert fell[("votes", "index page, which only lists others")] == 3
+    assert fell[("fetch", "status 404")] == fell[("fetch", "type application/json")] == 1
     asked = sum(server.asked().values())
-    more = build(BuildConfig(minimum_votes=1), tmp_path / "out")
+    more = build(BuildConfig(wanted=LinksConfig(minimum_votes=1)), tmp_path / "out")
     check(more)
     assert {d.group for d in documents(more)} == set("bcdef")
     assert sum(server.asked().values()) == asked, "another number of votes needs no other pages"
@@ -326,7 +286,7 @@ from pathlib import Path
 from gpt2.corpus import BuildConfig, build
 from gpt2.corpus.fetch import FetchConfig
 fetch = FetchConfig(delay=0, allow=frozenset({sys.argv[1]}))
-build(BuildConfig(links=Path(sys.argv[2]), fetch=fetch), sys.argv[3])
+build(BuildConfig(links=(Path(sys.argv[2]),), fetch=fetch), sys.argv[3])
 """
 
 
@@ -348,9 +308,8 @@ def test_a_build_killed_while_it_fetches_goes_on(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not (out / "documents").exists()
-        built = build(
-            BuildConfig(links=links, fetch=FetchConfig(delay=0, allow=frozenset({server.address}))), out
-        )
+        fetch = FetchConfig(delay=0, allow=frozenset({server.address}))
+        built = build(BuildConfig(links=(links,), fetch=fetch), out)
         check(built)
         assert len(documents(built)) == 60
         assert sum(server.asked().values()) <= 61
@@ -358,33 +317,44 @@ def test_a_build_killed_while_it_fetches_goes_on(tmp_path: Path) -> None:
 
 def test_no_stage_is_done_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    for name in ("fetch_pages", "make_documents"):
-        real = getattr(steps, name)
+    for name in ("fetch_links", "make_texts", "clean_texts", "find_duplicates", "finish"):
+        real = getattr(steps.Build, name)
 
         def watched(*args: Any, name: str = name, real: Any = real) -> Json:
             done.append(name)
             result: Json = real(*args)
             return result
 
-        monkeypatch.setattr(steps, name, watched)
+        monkeypatch.setattr(steps.Build, name, watched)
+
+    def did(**settings: Any) -> list[str]:
+        done.clear()
+        build(BuildConfig(**known | settings), out)
+        return done
+
     with LocalServer({f"/{i}": Reply(html(f"page{i}")) for i in range(4)}) as server:
         links, out = tmp_path / "links.txt", tmp_path / "out"
         links.write_text("\n".join(map(server.url, server.pages)))
-        known: dict[str, Any] = {"links": links, "fetch": fetching(server)}
+        known: dict[str, Any] = {"links": (links,), "fetch": fetching(server)}
         with monkeypatch.context() as broken:
-            broken.setattr(steps, "duplicates", lambda *_: 1 / 0)
+            broken.setattr(steps, "dedupe", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 build(BuildConfig(**known), out)
-        assert done == ["fetch_pages", "make_documents"]
-        first = build(BuildConfig(**known), out)
-        assert done[2:] == ["make_documents"], "pages were fetched before the failure"
-        assert build(BuildConfig(**known), out) == first
-        assert done[3:] == [], "all was done"
-        build(BuildConfig(**known, similarity=0.9, method="fast"), out)
-        assert done[3:] == ["make_documents"], "other rules need no other pages"
+        every = ["fetch_links", "make_texts", "clean_texts", "find_duplicates", "finish"]
+        assert done == every[:4]
+        assert did() == every[3:], "what was done before the failure is kept"
+        assert did() == [], "all was done"
+        assert did(dedupe=DedupeConfig(similarity=0.9)) == every[3:]
+        assert did(method="fast") == every[1:], "another method needs no other pages"
+        (tmp_path / "rules.toml").write_text("[tokens]\n")
+        again = ["make_texts", "clean_texts", "finish"]
+        assert did(method="fast", rules=tmp_path / "rules.toml") == again, (
+            "lines are not counted; no text is new"
+        )
+        (tmp_path / "rules.toml").write_text("[tokens]\nfewest = 100\n")
+        assert did(method="fast", rules=tmp_path / "rules.toml") == again[1:]
         links.write_text(links.read_text() + "\n")
-        build(BuildConfig(**known), out)
-        assert done[4:] == ["fetch_pages", "make_documents"], "another list may have other pages"
+        assert did() == every, "another list may have other pages"
 
 
 def test_changed_text_is_built_anew(tmp_path: Path) -> None:
@@ -415,16 +385,15 @@ def test_nothing_is_said_on_standard_error(tmp_path: Path, capfd: pytest.Capture
 
 def test_only_one_source_may_be_given() -> None:
     with pytest.raises(ConfigError, match="only one of text, pages and links"):
-        BuildConfig(text=Path("a"), links=Path("b"))
-    for similarity in (0.0, -1.0, 1.1, float("nan")):
-        with pytest.raises(ConfigError, match="similarity is a share"):
-            BuildConfig(similarity=similarity)
+        BuildConfig(text=Path("a"), links=(Path("b"),))
+    with pytest.raises(ConfigError, match="there is no extraction method 'magic'"):
+        BuildConfig(method="magic")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("source", ["text", "pages", "links"])
 def test_a_source_that_is_not_there_is_refused(source: str, tmp_path: Path) -> None:
     path = tmp_path / "absent"
-    config = BuildConfig(**{source: (path,) if source == "pages" else path})  # type: ignore[arg-type]
+    config = BuildConfig(**{source: path if source == "text" else (path,)})  # type: ignore[arg-type]
     with pytest.raises(InputError, match="there is no file or folder"):
         build(config, tmp_path / "out")
     assert not (tmp_path / "out").exists()

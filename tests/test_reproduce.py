@@ -115,7 +115,7 @@ def test_a_rung_lost_what_its_model_loses(done: tuple[Path, Json]) -> None:
 
 def heldout_texts(out: Path, shards: Shards) -> list[module.Document]:
     ids = set(shards.heldout.document_ids)
-    return [d for d in read_documents(out / "corpus/documents/documents.parquet") if d.id in ids]
+    return [d for d in read_documents(out / "corpus/documents") if d.id in ids]
 
 
 def test_both_samples_go_on_from_the_same_unseen_text(done: tuple[Path, Json]) -> None:

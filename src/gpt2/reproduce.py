@@ -38,7 +38,7 @@ from gpt2.studies import cloze, samples, scaling
 from gpt2.studies.scaling import BATCH, CONTEXT
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.tokens.shards import Shards, choose_heldout, write_shards
-from gpt2.workspace import Json, Workspace, digest, file_digest, remove, versions, write_json
+from gpt2.workspace import Json, Workspace, digest, remove, versions, write_json
 
 SPLIT_SEED = 2019
 HELDOUT = 0.05
@@ -86,7 +86,7 @@ def reproduce(config: ReproduceConfig | None = None, console: Console = QUIET) -
     and has none.
     """
     config = config or ReproduceConfig()
-    source = BuildConfig(text=config.text, pages=config.pages, links=config.links)
+    source = BuildConfig(text=config.text, pages=config.pages, links=(config.links,) if config.links else ())
     for path in (
         *source.given,
         *([config.data] if config.data else []),
@@ -160,7 +160,7 @@ class Reproduction:
         """Links to pages to documents."""
         built = build(self.source, folder, self.console)
         place = built.documents.relative_to(folder)
-        return {**dataclasses.asdict(built), "documents": place, "digest": file_digest(built.documents)}
+        return {**dataclasses.asdict(built), "documents": place}
 
     # Tokens (paper 2.2)
 

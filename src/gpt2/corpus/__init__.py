@@ -33,7 +33,15 @@ clusters.py       which documents meet in a band, and which of them are dropped
 duplicates.py     the list of duplicates: written, shown, taken out of the shards
 recall.py         how many were found: a sample against all others by brute force
 documentation.py  the embedded site: this Python's own documentation, and how its pages are cut
-build.py          the stages in order, and the funnel
+site.py           the embedded site's own way from links to texts
+build.py          the whole recipe: the stages in order
+jobs.py           input as stretches of archives and files, a shard each
+shards.py         what is done with one shard
+engine.py         functions mapped over shards by Daft, here or on a cluster
+votes.py          the votes of links, looked up by many processes
+funnel.py         counts of each step, reasons and examples of drops
+datasheet.py      what a corpus is made of, with its digests
+takedown.py       documents taken out for good
 """
 
 import os

@@ -1,41 +1,47 @@
-"""The recipe of a corpus: where the text comes from, its stages, and the funnel that counts them.
+"""The whole recipe of a corpus, shard by shard: what WebText's makers did and never released (paper 2.1).
 
-    embedded site, or a list of links -> votes -> fetched pages -> main text -> rules -> no duplicates
-    WARC files                                    ->               main text -> rules -> no duplicates
-    a user's own text                             ->                            rules -> no duplicates
+    embedded site, or lists of links -> votes -> pages -> texts -> clean texts -> no duplicates -> documents
+    WARC files                                   ->       texts -> clean texts -> no duplicates -> documents
+    a user's own text                                     ->       clean texts -> no duplicates -> documents
 
-The stages `pages` and `documents` each leave a mark; a build that was killed goes on, page by page within
-the first. Nothing is dropped in silence: `Built.drops` counts each reason, and duplicates are listed with
-what they repeat in `documents/duplicates.jsonl`.
+    OUT/links/      links that are wanted             OUT/duplicates/  what repeats what
+    OUT/pages/      pages that were fetched, as WARC  OUT/documents/   the corpus, and its datasheet
+    OUT/texts/      main texts                        OUT/removals.json  what nobody may build again (takedown.py)
+    OUT/clean/      those that the rules left
 
-    built = build(BuildConfig(pages=(Path("crawl.warc.gz"),)), Path("corpus"))
+Each folder is a stage with a completion mark, and each shard in it has one of its own: a build that was killed
+goes on with what its workers were at, and other rules begin at the first stage that they change. The shards
+follow from the input, never from the number of workers, and so do the documents, to the byte. Nothing is
+dropped in silence: `Built.drops` counts each reason, and each dropped document has a row with its reason.
+
+    built = build(BuildConfig(pages=(Path("crawl.warc.gz"),)), Path("corpus"), engine=Engine(workers=8))
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import platform
-import warnings
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from gpt2.console import QUIET, Console, count
-from gpt2.corpus import documentation
-from gpt2.corpus.clean import mend, refuse, shared_lines
-from gpt2.corpus.dedupe import SIMILARITY, duplicates
-from gpt2.corpus.documents import Document, cut_text, read_text, write_documents
-from gpt2.corpus.extract import Method, extract
-from gpt2.corpus.fetch import LOG, Crawl, FetchConfig, fetch, read_outcomes, warc_files
-from gpt2.corpus.links import MINIMUM_VOTES, count_votes, read_links, voted
-from gpt2.corpus.pages import LONGEST_BODY, Page, outgoing_links, read_pages
-from gpt2.errors import ConfigError, FetchError, InputError, TooLittleData, need
-from gpt2.workspace import Json, Workspace, atomic_write, digest, read_json, write_json
+from gpt2.corpus import jobs, shards, site
+from gpt2.corpus.datasheet import SHEET, write_datasheet
+from gpt2.corpus.dedupe import DedupeConfig, dedupe
+from gpt2.corpus.documents import parquet_rows
+from gpt2.corpus.engine import HERE, Engine, Work
+from gpt2.corpus.extract import SECONDS, Method, method_named
+from gpt2.corpus.fetch import FetchConfig, fetch
+from gpt2.corpus.funnel import Funnel, Step
+from gpt2.corpus.links import LinksConfig, gather, read_links
+from gpt2.corpus.outcomes import read_outcomes
+from gpt2.corpus.rule_lists import OWN_TEXT, SITE, read_rules, settings_of
+from gpt2.corpus.rules import Rules
+from gpt2.corpus.takedown import read_removals
+from gpt2.corpus.votes import Votes
+from gpt2.corpus.warc import warc_files
+from gpt2.errors import ConfigError, InputError, TooLittleData
+from gpt2.workspace import Json, Workspace, digest, file_digest, read_json
 
 
 @dataclass(frozen=True)
@@ -43,25 +49,28 @@ class BuildConfig:
     """Where documents come from (one of text, pages and links; none is the embedded site) and the rules."""
 
     text: Path | None = None
-    """File or folder of the user's own text."""
+    """File or folder of the user's own text, or a corpus."""
     pages: tuple[Path, ...] = ()
-    """WARC or ARC files."""
-    links: Path | None = None
-    """List of links to fetch."""
-    minimum_votes: int = MINIMUM_VOTES
-    """Votes that a link needs."""
-    similarity: float = SIMILARITY
-    """Share of common word 5-grams from which two documents are one; below 0.8 not all such are found."""
-    method: Method = "default"
-    """How the main text of a page is taken: default or fast."""
+    """WARC or ARC files, or folders of them."""
+    links: tuple[Path, ...] = ()
+    """Lists of links to fetch: dumps, exports, URL lists, sitemaps, or folders of them."""
+    wanted: LinksConfig = field(default_factory=LinksConfig)
+    """Which links are wanted; of the embedded site, the votes that a page needs."""
     fetch: FetchConfig = field(default_factory=FetchConfig)
     """How links are fetched."""
+    method: Method = "default"
+    """How the main text of a page is taken."""
+    seconds: float = SECONDS
+    """What the text of a page may take."""
+    rules: Path | None = None
+    """File of rules that mend and drop; as `gpt2 corpus clean --show-rules` prints when not given."""
+    dedupe: DedupeConfig = field(default_factory=DedupeConfig)
+    """What makes two documents one."""
 
     def __post_init__(self) -> None:
         if sum(bool(x) for x in (self.text, self.pages, self.links)) > 1:
             raise ConfigError("give only one of text, pages and links")
-        if not 0 < self.similarity <= 1:
-            raise ConfigError(f"similarity is a share above 0 and up to 1, not {self.similarity}")
+        method_named(self.method)
 
     @property
     def kind(self) -> str:
@@ -71,7 +80,13 @@ class BuildConfig:
     @property
     def given(self) -> list[Path]:
         """The user's own files and folders."""
-        return [path for path in (self.text, self.links, *self.pages) if path is not None]
+        return [path for path in (self.text, *self.links, *self.pages) if path is not None]
+
+    @property
+    def chosen_rules(self) -> Rules:
+        """The rules of the file, or those of this kind of source."""
+        by_kind = {"site": SITE, "text": OWN_TEXT}
+        return by_kind[self.kind] if self.rules is None and self.kind in by_kind else read_rules(self.rules)
 
 
 @dataclass(frozen=True)
@@ -79,7 +94,7 @@ class Built:
     """A finished corpus."""
 
     documents: Path
-    """Parquet file of the documents."""
+    """Folder of the documents, for `read_documents`."""
     kind: str
     """text, pages, links or site."""
     description: str
@@ -87,31 +102,12 @@ class Built:
     funnel: list[Json]
     """How many came through each step: step, count, unit, note."""
     drops: list[Json]
-    """What was dropped or taken out: step, reason, count."""
+    """What was dropped or taken out: step, reason, count, examples."""
+    digest: str
+    """Of all documents: the same for the same corpus."""
 
 
-class Funnel:
-    """Counts what comes through each step and why the rest does not."""
-
-    def __init__(self) -> None:
-        self.steps: list[Json] = []
-        self.reasons: Counter[tuple[str, str]] = Counter()
-
-    def passed(self, step: str, n: int, unit: str, note: str = "") -> None:
-        """`n` came through a step."""
-        self.steps.append({"step": step, "count": n, "unit": unit, "note": note})
-
-    def dropped(self, step: str, reason: str, n: int = 1) -> None:
-        """A step dropped or took out `n` for a reason."""
-        self.reasons[step, reason] += n
-
-    @property
-    def drops(self) -> list[Json]:
-        """Reasons by step, the most frequent first."""
-        return [{"step": s, "reason": r, "count": n} for (s, r), n in self.reasons.most_common() if n]
-
-
-def build(config: BuildConfig, out: str | Path, console: Console = QUIET) -> Built:
+def build(config: BuildConfig, out: str | Path, console: Console = QUIET, engine: Engine = HERE) -> Built:
     """Build a corpus in folder `out`, or go on with the build that was interrupted there.
 
     Raises `InputError` for input that is missing or unusable, `TooLittleData` when no document is left,
@@ -120,249 +116,276 @@ def build(config: BuildConfig, out: str | Path, console: Console = QUIET) -> Bui
     for path in config.given:
         if not path.exists():
             raise InputError(f"there is no file or folder {path}; check the path")
-    key: Json = {"source": config, "input": input_digest(config)}
-    with Workspace(Path(out)) as work:
-        if config.kind in ("site", "links"):
-            asked = {"votes": config.minimum_votes, "fetch": config.fetch} if config.links else {}
-            asked |= {"kind": config.kind, "links": config.links, "input": key["input"]}
-            fetched = work.run("pages", asked, lambda folder: fetch_pages(config, folder, console))
-            key = {**key, "pages": digest(fetched)}
-        result = work.run(
-            "documents", key, lambda folder: make_documents(config, work.folder / "pages", folder, console)
-        )
-    return Built(Path(out) / "documents" / "documents.parquet", **result)
+    rules = config.chosen_rules
+    with Workspace(Path(out).absolute()) as work:
+        return Build(config, rules, work, console, engine).run()
 
 
 def input_digest(config: BuildConfig) -> str:
     """What tells changed input from the same: the user's files, or the packages that are documented."""
     if config.kind == "site":
-        installed = {name: metadata.version(name) for name in ("numpy", "torch", "pyarrow")}
-        return digest([platform.python_version(), installed])
+        return site.installed()
     files = sorted(f for p in config.given for f in ([p] if p.is_file() else p.rglob("*")) if f.is_file())
+    lists = [config.wanted.blocked_subreddits, config.wanted.blocked_domains]
+    files += [path for path in lists if path and config.links]
     return digest([(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files])
 
 
-# Links to pages
+class Build:
+    """One build: its stages in order, each a method that does its work once."""
 
+    def __init__(
+        self, config: BuildConfig, rules: Rules, work: Workspace, console: Console, engine: Engine
+    ) -> None:
+        self.config, self.rules, self.work, self.console, self.engine = config, rules, work, console, engine
+        self.kind, self.folder = config.kind, work.folder
 
-def fetch_pages(config: BuildConfig, folder: Path, console: Console) -> Json:
-    """Fetch the embedded site or the links of a list into a WARC file."""
-    if config.kind == "site":
-        done = fetch_site(folder, console)
-    else:
-        assert config.links is not None
-        wanted = voted(read_links(config.links), config.minimum_votes)
-        if not wanted:
-            raise TooLittleData(f"no link in {config.links} has {config.minimum_votes} votes or more")
-        done = fetch((link.url for link in wanted), folder, config.fetch, console=console)
-    return {"links": done.links, "pages": done.pages}
+    def run(self) -> Built:
+        """All stages."""
+        config = self.config
+        made: Json = {"kind": self.kind, "input": input_digest(config)}
+        told = []
+        if self.kind == "links":
+            told.append(self.stage("links", made | {"wanted": config.wanted}, self.gather_links))
+            made["links"] = told[-1]["digest"]
+            told.append(self.stage("pages", made | {"fetch": config.fetch}, self.fetch_links))
+            made["pages"] = told[-1]["digest"]
+        if self.kind == "site":
+            made["pages"] = self.stage("pages", made, lambda folder: site.fetch_site(folder, self.console))
+            made["votes"] = config.wanted.minimum_votes
+        counting = shards.counting_rules(self.rules)
+        made |= {"method": config.method, "seconds": config.seconds}
+        made["counting"] = settings_of(counting) if counting else None
+        told.append(self.stage("texts", made, self.make_texts))
+        made = {"texts": told[-1], "rules": settings_of(self.rules), "order": [r.name for r in self.rules]}
+        told.append(self.stage("clean", made, self.clean_texts))
+        made = {"clean": told[-1]["digest"], "dedupe": config.dedupe}
+        told.append(self.stage("duplicates", made, self.find_duplicates))
+        made = {"told": digest(told), "removals": read_removals(self.folder), "settings": self.settings}
+        done = self.stage("documents", made, lambda folder: self.finish(folder, told))
+        sheet = read_json(self.folder / "documents" / SHEET)
+        return Built(self.folder / "documents", digest=sheet["digest"], **done)
 
+    def stage(self, name: str, settings: Json, work: Callable[[Path], Json]) -> Json:
+        """Do a stage once, and clear what killed workers left in its folder."""
 
-def fetch_site(folder: Path, console: Console) -> Crawl:
-    """Fetch all of the embedded site, on the port that an interrupted fetch had used."""
-    note = folder / "site.json"
-    port = int(read_json(note)["port"]) if note.exists() else 0
-    try:
-        return crawl_site(folder, port, console)
-    except FetchError:
-        for path in (folder / LOG, *warc_files(folder), note):
-            path.unlink(missing_ok=True)
-        if not port:
-            raise
-    # the port was taken by another program, and so all addresses change
-    return crawl_site(folder, 0, console)
+        def do(folder: Path) -> Json:
+            result = work(folder)
+            for draft in folder.glob(".*.part"):
+                draft.unlink(missing_ok=True)
+            return result
 
+        return self.work.run(name, settings, do)
 
-def crawl_site(folder: Path, port: int, console: Console) -> Crawl:
-    """Follow the site's links from its index until none is new."""
-    with documentation.serve(port) as site:
-        write_json(folder / "site.json", {"port": int(site.address.rpartition(":")[2])})
-        config = FetchConfig(
-            delay=0.0,
-            allow=frozenset({site.address}),
-            timeout=120.0,
-            idle=120.0,
-            retries=0,
-            max_bytes=LONGEST_BODY,
-        )
-        return fetch([site.start], folder, config, outgoing_links, console)
+    # Links to pages
 
+    def gather_links(self, folder: Path) -> Json:
+        """Choose the links that are wanted, and put their votes where workers can look them up."""
+        found = gather(self.config.links, folder, self.config.wanted, self.console)
+        Votes.write(folder, read_links(folder))
+        funnel = Funnel()
+        came = found.funnel[0]["came"] if found.funnel else found.count
+        funnel.passed("links", came)
+        funnel.passed("wanted links", found.count)
+        for row in found.funnel:
+            if row["dropped"]:
+                funnel.dropped("links", f"{row['step']}: {row['note']}", row["dropped"])
+        return funnel.json | {"digest": file_digest(found.links), "faults": found.faults}
 
-# Pages to documents
-
-
-def make_documents(config: BuildConfig, pages: Path, folder: Path, console: Console) -> Json:
-    """Text, rules and duplicates: writes `documents.parquet` and `duplicates.jsonl`."""
-    funnel = Funnel()
-    if config.kind == "text":
-        assert config.text is not None
-        found = list(read_text(config.text))
-        description = f"the user's own text, {config.text.name}"
-        if len(found) == 1:
-            found = cut_text(found[0])
-            description += ", one text cut at empty lines into pieces that are held out one by one"
-        funnel.passed("texts", len(found), "documents", f"in {config.text.name}")
-    elif config.kind == "site":
-        found = site_documents(config, pages, funnel, console)
-        description = "the documentation that this Python carries, as pydoc serves it"
-    else:
-        found = page_documents(config, pages, funnel, console)
-        names = ", ".join(path.name for path in config.given)
-        description = f"pages fetched from the links in {names}" if config.links else f"pages out of {names}"
-    documents = cleaned(found, funnel, frames=config.kind != "text")
-    if not documents:
-        raise TooLittleData(f"no document is left of {description}; give more text")
-    documents = distinct(documents, config.similarity, funnel, folder / "duplicates.jsonl")
-    console.say(f"{len(documents):,} documents of {count(sum(len(d.text) for d in documents))} characters")
-    write_documents(folder / "documents.parquet", documents)
-    return {"kind": config.kind, "description": description, "funnel": funnel.steps, "drops": funnel.drops}
-
-
-def site_documents(config: BuildConfig, pages: Path, funnel: Funnel, console: Console) -> list[Document]:
-    """The embedded site's pages that enough other pages link to, cut into documents."""
-    outcomes = list(read_outcomes(pages))
-    indexes = documentation.Site(f"127.0.0.1:{read_json(pages / 'site.json')['port']}").indexes
-    got = [f for f in outcomes if f.cause is None]
-    able = [f.url for f in got if f.url not in indexes]
-    votes = count_votes({f.url: f.links for f in got}, indexes)
-    chosen = {url for url in able if votes.get(url, 0) >= config.minimum_votes}
-    funnel.passed("links", len(outcomes), "addresses", "distinct, found by following links from the index")
-    funnel.passed("pages", len(got), "pages", "fetched into WARC")
-    for f in outcomes:
-        if f.cause:
-            funnel.dropped("fetch", f.cause)
-    few = f"fewer than {config.minimum_votes} other pages link to it"
-    funnel.dropped("votes", few, len(able) - len(chosen))
-    funnel.dropped("votes", "index page, which only lists others", len(got) - len(able))
-    rule = f"{config.minimum_votes} or more distinct other pages link to it; index pages cast no vote"
-    funnel.passed("voted pages", len(chosen), "pages", rule)
-    documents: list[Document] = []
-    taken: Counter[str] = Counter()
-    with console.progress("extracting", len(chosen), "pages") as bar:
-        for path in warc_files(pages):
-            for page in read_pages(path):
-                if page.url in chosen:
-                    documents += documentation.cut(page, votes[page.url], taken)
-                    bar.advance()
-    for rule, n in taken.items():
-        funnel.dropped("cutting", f"{rule} taken out", n)
-    documents.sort(key=lambda d: (-(d.votes or 0), d.group))  # of two copies, the better-known page's is kept
-    funnel.passed("texts", len(documents), "documents", "pages cut at classes and functions")
-    return documents
-
-
-def page_documents(config: BuildConfig, pages: Path, funnel: Funnel, console: Console) -> list[Document]:
-    """The main text of each page in WARC files, or of each page fetched from a list of links."""
-    votes: dict[str, int | None] = {}
-    if config.links:
-        links = list(read_links(config.links))
-        wanted = voted(links, config.minimum_votes)
-        votes = {link.url: link.votes for link in wanted}
-        funnel.passed("links", len(links), "addresses", f"distinct, in {config.links.name}")
-        funnel.passed(
-            "voted links", len(wanted), "addresses", f"{config.minimum_votes} votes or more, or without any"
-        )
-        funnel.dropped("votes", f"fewer than {config.minimum_votes} votes", len(links) - len(wanted))
-        for f in read_outcomes(pages):
-            if f.cause:
-                funnel.dropped("fetch", f.cause)
-    able: dict[str, Page] = {}
-    responses = 0
-    for path in warc_files(pages) if config.links else config.pages:
-        for page in read_pages(path):
-            responses += 1
-            if page.refusal or page.url in able:
-                funnel.dropped("pages", page.refusal or "address seen before")
+    def fetch_links(self, folder: Path) -> Json:
+        """Fetch the wanted links into WARC files."""
+        wanted = (link.url for link in read_links(self.folder / "links"))
+        fetch(wanted, folder, self.config.fetch, console=self.console)
+        funnel = Funnel()
+        for outcome in read_outcomes(folder):
+            if outcome.cause:
+                funnel.dropped("fetch", outcome.cause, id=outcome.url)
             else:
-                able[page.url] = page
-    funnel.passed("responses", responses, "records")
-    funnel.passed("pages", len(able), "pages", "HTML that came with status 2xx")
-    documents = []
-    for page, found in zip(able.values(), extract_all([*able.values()], config.method, console), strict=True):
-        if found is None:
-            funnel.dropped("extraction", "no text")
-        else:
-            vote = votes.get(page.url)
-            documents.append(
-                dataclasses.replace(found, id=page.url, group=page.url, votes=vote, source=page.source)
+                funnel.passed("fetched")
+        sizes = [[path.name, path.stat().st_size] for path in warc_files(folder)]
+        return funnel.json | {"digest": digest([sizes, funnel.json])}
+
+    # Pages to documents
+
+    def make_texts(self, folder: Path) -> Json:
+        """The main text of each page, or the user's own texts."""
+        counting = shards.counting_rules(self.rules)
+        if self.kind == "site":
+            pages, least = self.folder / "pages", self.config.wanted.minimum_votes
+            job = jobs.numbered([{"bytes": 0}])[0]
+            shards.make_shard(
+                folder, job, lambda m: site.site_texts(pages, least, m.funnel, self.console), counting
             )
-    funnel.passed("texts", len(documents), "documents", f"main text by the {config.method} extractor")
-    return documents
-
-
-def extract_all(pages: list[Page], method: Method, console: Console = QUIET) -> list[Document | None]:
-    """The documents of pages, made in processes beside this one when there are many."""
-    documents: list[Document | None] = []
-    with console.progress("extracting", len(pages), "pages") as bar, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "unclosed file", ResourceWarning)  # pipes that Daft leaves open
-        for document in (extracted if len(pages) < 64 else extracted_beside)(pages, method):
-            documents.append(document)
-            bar.advance()
-    return documents
-
-
-def extracted(pages: list[Page], method: Method) -> Iterator[Document | None]:
-    """The documents of pages, one after another."""
-    for page in pages:
-        yield extract(page.text, page.url, method)
-
-
-def extracted_beside(pages: list[Page], method: Method) -> Iterator[Document | None]:
-    """The same by Daft's worker processes."""
-    daft: Any = need("daft", "corpus")
-    text = daft.DataType.string()
-    fields = daft.DataType.struct({"text": text, "title": text, "language": text})
-
-    class Extractor:
-        """`extract` in a worker."""
-
-        @daft.method(return_dtype=fields)  # type: ignore[untyped-decorator]
-        def extract(self, html: str, url: str) -> Json | None:
-            found = extract(html, url, method)
-            return {"text": found.text, "title": found.title, "language": found.language} if found else None
-
-    worker = daft.cls(Extractor, use_process=True, max_concurrency=os.cpu_count() or 1)()
-    columns = {"html": [page.text for page in pages], "url": [page.url for page in pages]}
-    frame = daft.from_pydict(columns).into_batches(32)
-    rows = frame.select(worker.extract(frame["html"], frame["url"]).alias("document")).iter_rows()
-    for row, page in zip(rows, pages, strict=True):
-        yield Document(url=page.url, **row["document"]) if row["document"] else None
-
-
-def cleaned(documents: list[Document], funnel: Funnel, frames: bool) -> list[Document]:
-    """Documents mended by the rules, without those that a rule refuses; `frames`: they are web pages."""
-    shared = shared_lines(documents) if frames else set()
-    kept: list[Document] = []
-    for document in documents:
-        text, taken = mend(document.text, shared)
-        for rule, n in taken.items():
-            funnel.dropped("cleaning", f"{rule} taken out", n)
-        reason = None if text.strip() else "empty"
-        if frames and not reason:
-            reason = refuse(text)
-        if reason:
-            funnel.dropped("cleaning", reason)
+            return self.add_up(folder, 1)
+        votes = self.folder / "links" if self.kind == "links" else None
+        work = shards.Extraction(folder, self.config.method, self.config.seconds, votes, counting)
+        if self.config.text:
+            todo = jobs.text_jobs(self.config.text)
         else:
-            kept.append(dataclasses.replace(document, text=text))
-    funnel.passed("clean texts", len(kept), "documents", "after the named rules")
-    return kept
+            given = [self.folder / "pages"] if self.kind == "links" else self.config.pages
+            todo = jobs.page_jobs([p.absolute() for path in given for p in archives(path)])
+        title, unit = ("reading", "texts") if self.config.text else ("extracting", "pages")
+        self.map(work, todo, folder, title, "texts" if self.config.text else "responses", unit)
+        return self.add_up(folder, len(todo))
 
-
-def distinct(documents: list[Document], similarity: float, funnel: Funnel, log: Path) -> list[Document]:
-    """Documents without those that repeat an earlier one; what was dropped is written to `log`."""
-    repeats = duplicates([d.text for d in documents], similarity)
-    with atomic_write(log, "w") as stream:
-        for i, found in repeats.items():
-            row = {
-                "id": documents[i].id,
-                "of": documents[found.of].id,
-                "similarity": round(found.similarity, 4),
-            }
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-            same = found.similarity == 1.0
-            funnel.dropped(
-                "duplicates", "the same words" if same else f"{similarity:.0%} or more of 5-grams in common"
+    def clean_texts(self, folder: Path) -> Json:
+        """The texts that the rules leave, mended."""
+        texts = self.folder / "texts"
+        todo = self.shard_jobs(texts)
+        self.map(
+            shards.Cleaning(folder, self.rules, texts), todo, folder, "cleaning", "clean texts", "texts kept"
+        )
+        told = self.add_up(folder, len(todo))
+        if not told["passed"].get("clean texts"):
+            drops = ", ".join(f"{row['count']:,} {row['reason']}" for row in told["drops"][:5]) or "no text"
+            raise TooLittleData(
+                f"no document is left of {self.description} ({drops}); give more text, or other rules"
             )
-    left = [d for i, d in enumerate(documents) if i not in repeats]
-    funnel.passed("documents", len(left), "documents", "no two alike")
-    return left
+        return told
+
+    def find_duplicates(self, folder: Path) -> Json:
+        """The documents that repeat others, by address and by words."""
+        funnel = Funnel()
+        files = sorted((self.folder / "clean").glob("texts-*.parquet"))
+        distinct = shards.one_per_address(files, folder / "shards", funnel)
+        if self.engine.cluster:
+            self.engine.connect()
+        found = dedupe(distinct, folder, self.config.dedupe, self.console)
+        near = f"{self.config.dedupe.similarity:.0%} or more of {self.config.dedupe.ngram}-grams in common"
+        for row in parquet_rows(found.path, ["id", "of", "similarity"]):
+            reason = "the same words" if row["similarity"] == 1.0 else near
+            funnel.dropped("duplicates", reason, id=row["id"], detail=f"{row['similarity']:.2f} {row['of']}")
+        funnel.passed("distinct texts", found.kept)
+        replaced = [path.name for path in distinct if path.parent.name == "shards"]
+        return funnel.json | {"digest": file_digest(found.path), "replaced": replaced}
+
+    def finish(self, folder: Path, told: list[Json]) -> Json:
+        """The documents that stay, the funnel and the datasheet."""
+        duplicates, removals = self.folder / "duplicates", read_removals(self.folder)
+        todo = self.shard_jobs(self.folder / "clean")
+        for job in todo:
+            name = shards.TEXTS.format(job["number"])
+            replaced = duplicates / "shards" / name
+            job["texts"] = str(replaced if name in told[-1]["replaced"] else self.folder / "clean" / name)
+        work = shards.Finishing(folder, duplicates / "duplicates.parquet", removals)
+        made = sorted(self.engine.run(work, todo), key=lambda result: result["number"])
+        funnel = Funnel()
+        for stage in told:
+            funnel.add(stage)
+        documents = sum(shard["documents"] for shard in made)
+        funnel.passed("documents", documents)
+        funnel.dropped("removals", "asked to be removed", funnel.passing["distinct texts"] - documents)
+        rows = funnel.rows(STEPS[self.kind], self.notes)
+        result = {"kind": self.kind, "description": self.description, "funnel": rows}
+        result["drops"] = funnel.drops(examples=True)
+        faults = [fault for stage in told for fault in stage.get("faults", [])]
+        write_datasheet(folder, result, made, self.settings, self.config.given, removals, faults)
+        characters = sum(shard["characters"] for shard in made)
+        self.console.say(f"{documents:,} documents of {count(characters)} characters")
+        return result
+
+    # Over shards
+
+    def map(self, work: Work, todo: list[Json], folder: Path, title: str, counted: str, unit: str) -> None:
+        """Do the jobs that are not done, and show how many bytes of input they have taken."""
+        left = [job for job in todo if not (folder / shards.MARK.format(job["number"])).exists()]
+        total = sum(job["bytes"] for job in todo)
+        with self.console.progress(title, total / 1e6, "MB") as bar:
+            bar.skip((total - sum(job["bytes"] for job in left)) / 1e6)
+            seen = 0
+            for result in self.engine.run(work, left):
+                seen += result["passed"].get(counted, 0)
+                bar.advance(result["bytes"] / 1e6, note=f"{seen:,} {unit}")
+
+    def shard_jobs(self, folder: Path) -> list[Json]:
+        """A job for each shard of a finished stage."""
+        files = sorted(folder.glob("texts-*.parquet"))
+        return jobs.numbered([{"bytes": file.stat().st_size} for file in files])
+
+    def add_up(self, folder: Path, n: int) -> Json:
+        """What the marks of `n` shards say together."""
+        funnel, faults, digests = Funnel(), [], []
+        for number in range(n):
+            told = read_json(folder / shards.MARK.format(number))
+            funnel.add(told)
+            faults += told["faults"]
+            digests.append(told["sha256"])
+        return funnel.json | {"digest": digest(digests), "faults": faults}
+
+    @property
+    def settings(self) -> Json:
+        """What the datasheet says of the settings: those that had a part in it."""
+        unused = {"text", "pages", "links"} | UNUSED[self.kind]
+        settings = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in unused}
+        return settings | {"rules": settings_of(self.rules)}
+
+    @property
+    def description(self) -> str:
+        """What the corpus was made from, in a sentence."""
+        names = ", ".join(path.name for path in self.config.given)
+        return {
+            "site": "the documentation that this Python carries, as pydoc serves it",
+            "text": f"the user's own text, {names}",
+            "pages": f"pages out of {names}",
+            "links": f"pages fetched from the links in {names}",
+        }[self.kind]
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the funnel says beside some steps."""
+        votes, names = self.config.wanted.minimum_votes, ", ".join(path.name for path in self.config.given)
+        return {
+            "links": "distinct, found by following links from the index"
+            if self.kind == "site"
+            else f"in {names}",
+            "wanted links": f"{votes} votes or more, or without any, and no rule against them",
+            "voted pages": f"{votes} or more distinct other pages link to it; index pages cast no vote",
+            "texts": {"text": f"in {names}", "site": "pages cut at classes and functions"}.get(
+                self.kind, f"main text by the {self.config.method} extractor"
+            ),
+        }
+
+
+def archives(path: Path) -> Iterable[Path]:
+    """The WARC and ARC files that are meant by a file or folder."""
+    if path.is_file():
+        return [path]
+    found = sorted(p for p in path.rglob("*") if p.is_file() and {".warc", ".arc"} & set(p.suffixes[-2:]))
+    if not found:
+        raise InputError(f"there is no WARC file (.warc or .warc.gz) in {path}; give another folder")
+    return found
+
+
+LAST = [
+    Step("clean texts", "documents", "after the named rules"),
+    Step("distinct texts", "documents", "no two alike"),
+    Step("documents", "documents", "without those that were asked to be removed"),
+]
+RESPONSES = [Step("responses", "records"), Step("pages", "pages", "HTML that came with status 2xx")]
+STEPS = {
+    "text": [Step("texts", "documents"), *LAST],
+    "pages": [*RESPONSES, Step("texts", "documents"), *LAST],
+    "links": [
+        Step("links", "links"),
+        Step("wanted links", "addresses"),
+        Step("fetched", "pages", "fetched into WARC"),
+        *RESPONSES,
+        Step("texts", "documents"),
+        *LAST,
+    ],
+    "site": [
+        Step("links", "addresses"),
+        Step("pages", "pages", "fetched into WARC"),
+        Step("voted pages", "pages"),
+        Step("texts", "documents"),
+        *LAST,
+    ],
+}
+"""The steps of each kind of source, as its funnel shows them."""
+UNUSED = {
+    "text": {"wanted", "fetch", "method", "seconds"},
+    "pages": {"wanted", "fetch"},
+    "links": set[str](),
+    "site": {"fetch", "method", "seconds"},
+}
+"""Settings that say nothing of a kind of source."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from gpt2.cli.talk import TALK, Talk
+from gpt2.cli.talk import TALK, Amount, Count, Flag, Talk, Whole
 
 SOURCE = Group("Source (one of these)", sort_key=10)
+WANTED = Group("Links", sort_key=20)
+FETCHING = Group("Fetching", sort_key=30)
+RULES = Group("Rules", sort_key=40)
+WHERE = Group("Where it is done", sort_key=50)
 
 
 def build(
@@ -17,26 +21,108 @@ def build(
     out: Path,
     text: Annotated[Path | None, Parameter(group=SOURCE)] = None,
     pages: Annotated[list[Path] | None, Parameter(group=SOURCE, consume_multiple=True)] = None,
-    links: Annotated[Path | None, Parameter(group=SOURCE)] = None,
+    links: Annotated[list[Path] | None, Parameter(group=SOURCE, consume_multiple=True)] = None,
+    minimum_votes: Annotated[Whole, Parameter(group=WANTED)] = 3,
+    after: Annotated[str | None, Parameter(group=WANTED)] = None,
+    before: Annotated[str | None, Parameter(group=WANTED)] = None,
+    over_18: Annotated[Flag, Parameter(group=WANTED, negative="")] = False,
+    blocked_subreddits: Annotated[Path | None, Parameter(group=WANTED)] = None,
+    blocked_domains: Annotated[Path | None, Parameter(group=WANTED)] = None,
+    contact: Annotated[str | None, Parameter(group=FETCHING)] = None,
+    delay: Annotated[float, Parameter(group=FETCHING)] = 1.0,
+    connections: Annotated[Count, Parameter(group=FETCHING)] = 64,
+    allow: Annotated[list[str] | None, Parameter(group=FETCHING, consume_multiple=True)] = None,
+    method: Annotated[Literal["default", "fast", "blocks", "newspaper"], Parameter(group=RULES)] = "default",
+    seconds: Annotated[Amount, Parameter(group=RULES)] = 10.0,
+    rules: Annotated[Path | None, Parameter(group=RULES)] = None,
+    similarity: Annotated[float, Parameter(group=RULES)] = 0.8,
+    processes: Annotated[Count | None, Parameter(group=WHERE)] = None,
+    cluster: Annotated[str | None, Parameter(group=WHERE)] = None,
     talk: Talk = TALK,
 ) -> None:
     """Make documents of links, of WARC files, of text, or else of the documentation that Python carries.
 
+    The same command goes on after any interruption; other rules begin at the first step that they change.
+
     Parameters
     ----------
     out:
-        Folder for pages and documents.
+        Folder for links, pages, texts and documents.
     text:
-        A file or folder of text (.txt, .md, .jsonl, .parquet).
+        A file or folder of text (.txt, .md, .jsonl, .parquet), or a corpus.
     pages:
-        WARC files.
+        WARC or ARC files, or folders of them.
     links:
-        A list of links to fetch (one URL a line, or CSV or JSON lines with a score).
+        Dumps, exports, lists of URLs or sitemaps, or folders of them.
+    minimum_votes:
+        Votes that a link needs, where its votes are known; or a page of the documentation.
+    after:
+        First day of the links to take, such as 2012-01-01.
+    before:
+        Day before which links must be, such as 2018-01-01.
+    over_18:
+        Take links marked as for adults as well.
+    blocked_subreddits:
+        File of subreddits to leave out, one a line.
+    blocked_domains:
+        File of domains to leave out with their subdomains, one a line.
+    contact:
+        Web or mail address at which you can be reached; every server is told. Needed for links.
+    delay:
+        Seconds between two requests to one host; robots.txt may ask for more.
+    connections:
+        Requests at the same time in all.
+    allow:
+        Private addresses that may be fetched: 127.0.0.1:8000, 10.1.2.3 or 10.1.0.0/16.
+    method:
+        How the main text of a page is taken.
+    seconds:
+        What the text of a page may take.
+    rules:
+        File of rules that mend and drop; begin with what `gpt2 corpus clean --show-rules` prints.
+    similarity:
+        Share of common word 5-grams from which two documents are one.
+    processes:
+        Worker processes on this machine; as many as there are cores when not given.
+    cluster:
+        Address of a Ray cluster, such as 10.0.0.1:6379, whose machines see the same paths as this one.
     """
     from gpt2.corpus.build import BuildConfig
     from gpt2.corpus.build import build as run
+    from gpt2.corpus.dedupe import DedupeConfig
+    from gpt2.corpus.engine import Engine
+    from gpt2.corpus.fetch import FetchConfig
+    from gpt2.corpus.links import LinksConfig
+    from gpt2.errors import InputError
 
-    built = run(BuildConfig(text=text, pages=tuple(pages or ()), links=links), out, talk.console)
+    if links and not contact:
+        raise InputError(
+            "servers are told whom to ask about the crawl: give --contact, a web or mail address"
+        )
+    config = BuildConfig(
+        text=text,
+        pages=tuple(pages or ()),
+        links=tuple(links or ()),
+        wanted=LinksConfig(
+            minimum_votes=minimum_votes,
+            after=after,
+            before=before,
+            over_18=over_18,
+            blocked_subreddits=blocked_subreddits,
+            blocked_domains=blocked_domains,
+        ),
+        fetch=FetchConfig(
+            contact=contact or "", delay=delay, workers=connections, allow=frozenset(allow or ())
+        ),
+        method=method,
+        seconds=seconds,
+        rules=rules,
+        dedupe=DedupeConfig(similarity=similarity),
+    )
+    built = run(config, out, talk.console, Engine(processes, cluster))
     rows = [[row["step"], row["count"], row["unit"], row["note"]] for row in built.funnel]
     talk.table(["step", "count", "of", "note"], rows)
+    talk.table(
+        ["step", "reason", "dropped"], [[r["step"], r["reason"], r["count"]] for r in built.drops[:20]]
+    )
     talk.result(built, f"documents: {built.documents}")

@@ -1,0 +1,97 @@
+"""The funnel of a corpus: how many came through each step, why the rest did not, and examples of it.
+
+Nothing is dropped in silence. Each step counts what it passed on; each drop is counted under its step and
+reason, and a few of what each reason dropped are kept as examples: those whose ids have the smallest hashes,
+so that the same documents give the same examples, whichever worker met them first. Funnels of shards add up
+to the funnel of the whole. Rejected: the first ones met, which are all of one site.
+
+    funnel.dropped("cleaning", "language", id=document.id, text=document.text, detail="fr, 0.99")
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gpt2.workspace import Json
+
+EXAMPLES = 5
+"""Kept for each reason."""
+SHOWN = 300
+"""Characters of an example's text."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the recipe, as the funnel shows it."""
+
+    name: str
+    unit: str
+    note: str = ""
+
+
+class Funnel:
+    """Counts what comes through each step, and why the rest does not."""
+
+    def __init__(self) -> None:
+        self.passing: Counter[str] = Counter()
+        self.reasons: Counter[tuple[str, str]] = Counter()
+        self.kept: dict[tuple[str, str], list[Json]] = {}
+
+    def passed(self, step: str, n: int = 1) -> None:
+        """`n` more came through a step."""
+        self.passing[step] += n
+
+    def dropped(
+        self, step: str, reason: str, n: int = 1, *, id: str = "", text: str = "", detail: str = ""
+    ) -> None:
+        """A step dropped or took out `n` for a reason; `id`, `text` and `detail` tell of one of them."""
+        self.reasons[step, reason] += n
+        if id:
+            example = {"id": id, "detail": detail, "text": text[:SHOWN]}
+            self._keep((step, reason), [example])
+
+    def _keep(self, of: tuple[str, str], examples: Iterable[Json]) -> None:
+        both = [*self.kept.get(of, []), *examples]
+        self.kept[of] = heapq.nsmallest(EXAMPLES, both, key=lambda e: (rank(e["id"]), e["id"], e["detail"]))
+
+    def add(self, told: Json) -> None:
+        """Add what another funnel tells in `json`."""
+        self.passing.update(told["passed"])
+        for row in told["drops"]:
+            of = (row["step"], row["reason"])
+            self.reasons[of] += row["count"]
+            self._keep(of, row["examples"])
+
+    @property
+    def json(self) -> Json:
+        """All that is counted and kept, for a file."""
+        return {"passed": dict(self.passing), "drops": self.drops(examples=True)}
+
+    def drops(self, examples: bool = False) -> list[Json]:
+        """Reasons of drops, the most frequent first; with `examples` those too."""
+        ordered = sorted(self.reasons.items(), key=lambda item: (-item[1], item[0]))
+        rows: list[Json] = [{"step": s, "reason": r, "count": n} for (s, r), n in ordered if n]
+        if examples:
+            rows = [row | {"examples": self.kept.get((row["step"], row["reason"]), [])} for row in rows]
+        return rows
+
+    def rows(self, steps: Iterable[Step], notes: Mapping[str, str] | None = None) -> list[Json]:
+        """How many came through each of `steps`, in order, with a note for some."""
+        return [
+            {
+                "step": step.name,
+                "count": self.passing[step.name],
+                "unit": step.unit,
+                "note": (notes or {}).get(step.name, step.note),
+            }
+            for step in steps
+        ]
+
+
+def rank(id: str) -> str:
+    """Where an id stands in an order that depends on nothing but itself."""
+    return hashlib.sha256(id.encode(errors="surrogatepass")).hexdigest()[:16]

@@ -1,0 +1,117 @@
+"""The input of a corpus as jobs: stretches of archives and of a user's text, each worth a shard of documents.
+
+A large archive is cut between two gzip members, so that many workers read one file and nothing is read twice;
+an archive that is packed as a whole, or not at all, is one job. A large table of texts is dealt out row by
+row, since reading rows costs little beside what is done with them; small files are put together. Where the
+cuts are follows from the sizes of the files alone, never from the number of workers, so the shards are the
+same everywhere.
+
+    jobs = page_jobs([Path("crawl.warc.gz")]); print(len(jobs), jobs[0])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from gpt2.corpus.documents import (
+    PLAIN_SUFFIXES,
+    Document,
+    corpus_files,
+    cut_text,
+    is_corpus,
+    read_documents,
+    read_file,
+    read_text,
+    text_files,
+)
+from gpt2.corpus.warc import member_after
+from gpt2.workspace import Json
+
+SMALLEST, LARGEST = 1 << 20, 1 << 26
+"""Bytes of input for a job: not so few that starting counts, nor so many that a kill costs much."""
+JOBS = 32
+"""Between the two, input makes so many jobs."""
+
+
+def job_bytes(total: int) -> int:
+    """Bytes of input that a job is given of so many in all."""
+    return max(SMALLEST, min(total // JOBS, LARGEST))
+
+
+def page_jobs(archives: Sequence[Path]) -> list[Json]:
+    """Jobs for the records of WARC and ARC files: stretches, each a file and the bytes between which they begin."""
+    size = job_bytes(sum(path.stat().st_size for path in archives))
+    jobs: list[Json] = []
+    together: list[list[str | int]] = []
+    held = 0
+    for path in archives:
+        for start, end in stretches(path, size):
+            if together and held + end - start > size:
+                jobs.append({"stretches": together, "bytes": held})
+                together, held = [], 0
+            together.append([str(path), start, end])
+            held += end - start
+    return numbered([*jobs, {"stretches": together, "bytes": held}] if together else jobs)
+
+
+def stretches(path: Path, size: int) -> Iterator[tuple[int, int]]:
+    """Stretches of about so many bytes of an archive, each from the beginning of a record to that of another."""
+    start, whole = 0, path.stat().st_size
+    for part in range(1, -(-whole // size)):
+        end = member_after(path, part * size)
+        if end is None:
+            break
+        if end > start:
+            yield start, end
+            start = end
+    yield start, whole
+
+
+def text_jobs(path: Path) -> list[Json]:
+    """Jobs for a user's own text: some of its files, or every n-th row of one."""
+    if is_corpus(path):
+        shards = corpus_files(path)
+        return numbered([{"corpus": str(shard), "bytes": shard.stat().st_size} for shard in shards])
+    if len(list(islice(read_text(path), 2))) == 1:
+        return numbered([{"alone": str(path), "bytes": 1}])
+    files = text_files(path)
+    size = job_bytes(sum(file.stat().st_size for file, _ in files))
+    jobs: list[Json] = []
+    together: list[list[str]] = []
+    held = 0
+    for file, name in files:
+        own, table = file.stat().st_size, file.suffix.lower() not in PLAIN_SUFFIXES
+        if together and held + own > size:
+            jobs.append({"files": together, "bytes": held})
+            together, held = [], 0
+        parts = -(-own // size) if table else 1
+        if parts > 1:
+            share = {"files": [[str(file), name]], "parts": parts, "bytes": own // parts}
+            jobs += [share | {"part": part} for part in range(parts)]
+        else:
+            together.append([str(file), name])
+            held += own
+    if together:
+        jobs.append({"files": together, "bytes": held})
+    return numbered(jobs)
+
+
+def numbered(jobs: list[Json]) -> list[Json]:
+    """Jobs with their numbers."""
+    return [job | {"number": number} for number, job in enumerate(jobs)]
+
+
+def texts_of(job: Json) -> Iterator[Document]:
+    """The documents of one of `text_jobs`; a text that is alone is cut into pieces."""
+    if "corpus" in job:
+        yield from read_documents(job["corpus"])
+        return
+    if "alone" in job:
+        for document in read_text(job["alone"]):
+            yield from cut_text(document)
+        return
+    part, parts = job.get("part", 0), job.get("parts", 1)
+    for file, name in job["files"]:
+        yield from islice(read_file(Path(file), name), part, None, parts)

@@ -85,7 +85,7 @@ PRESETS = {"openwebtext": DedupeConfig(similarity=0.5)}
 
 def settings(preset: str | None = None, **changed: Any) -> DedupeConfig:
     """The default or a preset, with those settings changed that are not None."""
-    if preset not in (None, *PRESETS):
+    if preset is not None and preset not in PRESETS:
         raise ConfigError(f"no preset {preset!r}{nearest(preset, PRESETS)}; known: {', '.join(PRESETS)}")
     config = PRESETS[preset] if preset else DedupeConfig()
     return replace(config, **{name: value for name, value in changed.items() if value is not None})

@@ -2,7 +2,7 @@
 
 The same network from the same first weights, the same batches in the same order, AdamW with clipped gradients:
 
-- ours: `gpt2.training.trainer.train_step`, as `gpt2 train` runs it;
+- ours: `gpt2.training.step.train_step`, as `gpt2 train` runs it;
 - nanogpt: a plain loop after nanoGPT's published design (one module a part, `scaled_dot_product_attention`,
   logits and cross entropy of the whole batch, fused AdamW, bfloat16 by autocast), eager;
 - nanogpt-compiled: the same through `torch.compile`;
@@ -167,7 +167,7 @@ def transformers(config: GPT2Config) -> Step:
 def ours(config: GPT2Config, threads: int) -> Step:
     """This package."""
     from gpt2.training.optimizer import OptimizerConfig, make_optimizer
-    from gpt2.training.trainer import train_step
+    from gpt2.training.step import train_step
 
     compute = choose("cpu", "bfloat16", threads)
     net = GPT2(config, seed=0)

@@ -11,7 +11,7 @@ from gpt2.errors import ConfigError
 from gpt2.model.device import PLAIN
 from gpt2.model.transformer import GPT2, GPT2Config
 from gpt2.training.optimizer import OptimizerConfig, make_optimizer
-from gpt2.training.trainer import train_step
+from gpt2.training.step import train_step
 
 TINY = GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=50, n_ctx=16)
 

@@ -28,7 +28,10 @@ from gpt2.tokens.shards import Shards, write_shards
 from gpt2.training import trainer
 from gpt2.training.batches import Batches
 from gpt2.training.optimizer import OptimizerConfig, make_optimizer
-from gpt2.training.trainer import TrainConfig, seconds_per_step, train, train_step
+from gpt2.training.plan import TrainConfig
+from gpt2.training.speed import seconds_per_step
+from gpt2.training.step import train_step
+from gpt2.training.trainer import train
 from gpt2.workspace import Workspace
 
 SHAPE = GPT2Config(n_layer=2, n_head=2, n_embd=32, vocab_size=400, n_ctx=32)
@@ -134,6 +137,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_weights(config: TrainConf
     assert sorted(p.name for p in config.out.iterdir() if not p.name.startswith(".")) == [
         "checkpoint",
         "metrics.jsonl",
+        "previous",
         "train.json",
     ]
 

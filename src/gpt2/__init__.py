@@ -40,7 +40,7 @@ _HOMES = {
     "evaluate": "gpt2.evaluation.run",
     "verify": "gpt2.evaluation.verify",
     "train": "gpt2.training.trainer",
-    "TrainConfig": "gpt2.training.trainer",
+    "TrainConfig": "gpt2.training.plan",
     "OptimizerConfig": "gpt2.training.optimizer",
     "Document": "gpt2.corpus.documents",
     "extract": "gpt2.corpus.extract",
@@ -85,7 +85,8 @@ if TYPE_CHECKING:
     from gpt2.tokens.bpe import Tokenizer
     from gpt2.tokens.shards import Shards
     from gpt2.training.optimizer import OptimizerConfig
-    from gpt2.training.trainer import TrainConfig, train
+    from gpt2.training.plan import TrainConfig
+    from gpt2.training.trainer import train
 
 
 def __getattr__(name: str) -> Any:

@@ -15,8 +15,8 @@
 Commands hold no logic: each parses, calls what Python programs call, and prints. A file of commands is named
 after the room it calls, and imports that room only when a command runs, so `gpt2 --help` is quick
 (benchmarks/startup.py). Exit status: 0 done; 2 and one sentence on standard error for what cannot be used;
-1 a fault of ours, with its traceback, or a check of `gpt2 verify` that failed; 130 interrupted; 141 the reader
-of our output went away.
+1 a fault of ours, with its traceback, or a check that failed (`gpt2 verify`, `gpt2 train --overfit-batch`);
+130 interrupted; 141 the reader of our output went away; 143 ended by SIGTERM.
 
 Rejected: options made from the config dataclasses, which live beside torch and take seconds to import; and a
 bare `gpt2` as `gpt2 reproduce`, because then a word left out starts a long job.
@@ -91,8 +91,8 @@ def main(words: Sequence[str] | None = None) -> None:
         app(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         stop(2, refusal(error))
-    except KeyboardInterrupt:
-        stop(130, "stopped" + GOES_ON.get(words[0] if words else "", ""))
+    except KeyboardInterrupt as error:
+        stop(getattr(error, "status", 130), "stopped" + GOES_ON.get(words[0] if words else "", ""))
     except BrokenPipeError:
         stop(141)
     except Exception as error:

@@ -2,12 +2,13 @@
 
 gpt2 train --tokens shards --out run --size 124M --minutes 60
 gpt2 train --tokens shards --out run --size 124M --minutes 60 --resume
+torchrun --nproc-per-node 4 -m gpt2 train --tokens shards --out run --size 355M --batch 512 --steps 20000
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
@@ -17,6 +18,9 @@ from gpt2.console import count
 
 LENGTH = Group("How long (exactly one of these)", sort_key=10)
 SHAPE = Group("Shape", sort_key=20)
+SHARING = Group("Memory and several processes (the step stays the same)", sort_key=30)
+KEEPING = Group("Saving and watching", sort_key=40)
+TROUBLE = Group("When it goes wrong", sort_key=50)
 
 
 def train(
@@ -34,8 +38,19 @@ def train(
     context: Annotated[Size, Parameter(group=SHAPE)] = 1024,
     batch: Size = 8,
     learning_rate: Amount = 6e-4,
+    ema: Amount | None = None,
     seed: Seed = 0,
-    callback_every: Count = 100,
+    parallel: Annotated[Literal["ddp", "fsdp"] | None, Parameter(group=SHARING)] = None,
+    accumulate: Annotated[Size, Parameter(group=SHARING)] = 1,
+    recompute: Annotated[Flag, Parameter(group=SHARING)] = False,
+    callback_every: Annotated[Count, Parameter(group=KEEPING)] = 100,
+    log_every: Annotated[Count, Parameter(group=KEEPING)] = 1,
+    save_every: Annotated[Amount, Parameter(group=KEEPING)] = 60.0,
+    keep_best: Annotated[Flag, Parameter(group=KEEPING)] = False,
+    keep_every: Annotated[Count | None, Parameter(group=KEEPING)] = None,
+    tensorboard: Annotated[Flag, Parameter(group=KEEPING)] = False,
+    on_spike: Annotated[Literal["note", "skip", "stop", "back"], Parameter(group=TROUBLE)] = "note",
+    overfit_batch: Annotated[Flag, Parameter(group=TROUBLE)] = False,
     computing: Computing = COMPUTING,
     talk: Talk = TALK,
 ) -> None:
@@ -66,13 +81,38 @@ def train(
     context:
         Longest text in tokens.
     batch:
-        Sequences in a step.
+        Sequences in a step, of all processes together.
     learning_rate:
         The highest learning rate.
+    ema:
+        Keep an average of the weights with this decay too, such as 0.999, in RUN/checkpoint/average.
     seed:
         Decides first weights and order of tokens.
+    parallel:
+        How processes started by torchrun share the model: ddp (each has all of it; the default there) or fsdp
+        (each has a part).
+    accumulate:
+        Parts in which each process takes its sequences of a step, one after another.
+    recompute:
+        Compute activations again in the backward pass rather than keep them.
     callback_every:
         Steps between two looks at held-out loss and a sample.
+    log_every:
+        Steps between two lines of metrics.jsonl.
+    save_every:
+        Seconds between two checkpoints; the last two are there at all times.
+    keep_best:
+        Keep the model with the lowest held-out loss, in RUN/best.
+    keep_every:
+        Keep the model of each so many steps, in RUN/kept.
+    tensorboard:
+        Write the metrics for TensorBoard too.
+    on_spike:
+        What to do at a step whose loss or gradient is far above the last ones' or no number: note it (and stop
+        at what is no number), skip its batch, stop, or go back to the last checkpoint and pass over the batches.
+    overfit_batch:
+        Train on the first batch alone until its loss is below 0.05, to check that learning works at all; exit
+        status 1 when it does not get there.
     """
     import dataclasses
 
@@ -92,14 +132,34 @@ def train(
         minutes=minutes,
         batch=batch,
         optimizer=gpt2.OptimizerConfig(learning_rate=learning_rate),
+        ema=ema,
         seed=seed,
+        overfit_batch=overfit_batch,
+        log_every=log_every,
         callback_every=callback_every,
+        tensorboard=tensorboard,
+        save_every_seconds=save_every,
+        keep_best=keep_best,
+        keep_every=keep_every,
+        on_spike=on_spike,
+        parallel=parallel,
+        accumulate=accumulate,
+        recompute=recompute,
         device=computing.device,
         dtype=computing.dtype,
         threads=computing.threads,
     )
     done = run(config, usual_callbacks(shards), resume, talk.console)
+    if not done.reports:
+        return
     last = done.metrics[-1]
     result = {"run": out, "steps": done.steps, "tokens": done.tokens, "seconds": done.seconds, **last}
-    heldout = f", held-out {last['heldout_loss']:.3f}" if "heldout_loss" in last else ""
-    talk.result(result, f"{out}: {count(done.tokens)} tokens, loss {last['loss']:.3f}{heldout}")
+    text = f"{out}: {count(done.tokens)} tokens, loss {last['loss']:.3f}"
+    if "heldout_loss" in last:
+        text += f", held-out {last['heldout_loss']:.3f}"
+    if done.learned is not None:
+        result["learned"] = done.learned
+        text += f"; one batch was {'' if done.learned else 'not '}learned by heart in {done.steps:,} steps"
+    talk.result(result, text)
+    if done.learned is False:
+        raise SystemExit(1)

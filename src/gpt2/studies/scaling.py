@@ -27,7 +27,9 @@ from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.shards import Shards, Split
 from gpt2.training.batches import Batches
 from gpt2.training.optimizer import OptimizerConfig
-from gpt2.training.trainer import TrainConfig, seconds_per_step, train
+from gpt2.training.plan import TrainConfig
+from gpt2.training.speed import seconds_per_step
+from gpt2.training.trainer import train
 from gpt2.workspace import Json, atomic_write
 
 CONTEXT = 256

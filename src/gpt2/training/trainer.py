@@ -1,96 +1,45 @@
 """Training a GPT-2 on token shards, to be killed at any moment and resumed.
 
-The loop is the plain one: next-token cross entropy, AdamW, warm-up and cosine. How long it goes on is a
-number of steps, decided once at the start (from `steps`, from `train_tokens`, or from `minutes` through a
-timed trial) and saved with the run; the learning rate depends on the step alone. What else should happen
-while it trains, such as held-out evaluation and samples, is handed in as callbacks.
+The loop is the plain one: next-token cross entropy, AdamW, warm-up and cosine, for a number of steps that is
+decided before the first (`plan.py`). What else should happen while it trains, such as held-out evaluation and
+samples, is handed in as callbacks.
 
     gpt2 train --tokens TOKENS --out RUN --size 124M --minutes 60
     gpt2 train --tokens TOKENS --out RUN --size 124M --minutes 60 --resume
+    torchrun --nproc-per-node 4 -m gpt2 train --tokens TOKENS --out RUN --size 355M --batch 512 --steps 20000
 
-A resumed run must be asked for what it was begun with, data included; where it computes, how often it logs
-and how often it saves may change. On one machine with as many threads it ends in the very weights, bit for
-bit, of a run that was never stopped.
+Every token file is held against its checksum before training begins. A run resumed on the same device with
+as many threads and processes, the same number format and torch ends in the very weights, bit for bit, of a
+run that was never stopped; otherwise it says in a line that it will not. On SIGTERM or Ctrl-C it finishes
+the step, writes a checkpoint and leaves (`stopping.py`).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-import torch
-
-from gpt2.console import QUIET, Console, MetricsLog
-from gpt2.errors import ConfigError, FormatError, InputError, WorkbenchError
+from gpt2.console import QUIET, Bar, Console, MetricsLog
+from gpt2.errors import ConfigError
 from gpt2.model.checkpoint import Model
-from gpt2.model.device import DTYPES, Compute, choose
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.device import Compute, choose
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.shards import Shards
-from gpt2.training import resume
+from gpt2.training import plan, resume, spikes
+from gpt2.training.average import Average
 from gpt2.training.batches import Batches
-from gpt2.training.loss import chunked_cross_entropy
-from gpt2.training.optimizer import OptimizerConfig, make_optimizer
-from gpt2.workspace import Json, Workspace, plain, read_json, versions, write_json
+from gpt2.training.curves import Curves
+from gpt2.training.parallel import Crew, join
+from gpt2.training.plan import TrainConfig, settings
+from gpt2.training.speed import make_learner, matrix_peak, operations, seconds_per_step
+from gpt2.training.stopping import Stopping
+from gpt2.workspace import Json, Workspace, read_json, versions
 
-TRIAL_STEPS = 4
-LENGTHS = ("steps", "train_tokens", "minutes")
-# Where and how a run computes, logs and saves: a resumed run may do so otherwise.
-ASIDE = {"tokens", "out", "log_every", "save_every_seconds", "device", "dtype", "threads"}
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """What to train, on what, for how long. Exactly one of steps, train_tokens and minutes is given."""
-
-    tokens: Path
-    """Folder of token shards."""
-    out: Path
-    """Folder of the run."""
-    model: GPT2Config = field(default_factory=GPT2Config)
-    """Shape of the network."""
-    steps: int | None = None
-    """Steps to train."""
-    train_tokens: int | None = None
-    """Tokens to train on, rounded up to whole steps."""
-    minutes: float | None = None
-    """Time to train, made into a number of steps by a timed trial."""
-    batch: int = 8
-    """Sequences of the model's context in a step."""
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """How weights are changed."""
-    seed: int = 0
-    """Decides the first weights and the order of the tokens."""
-    log_every: int = 1
-    """Steps between two lines of metrics."""
-    callback_every: int = 100
-    """Steps between two calls of the callbacks; they are called after the last step too."""
-    save_every_seconds: float = 60.0
-    """Time between two checkpoints; there is one at the end too."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    dtype: str = "auto"
-    """Format of matrix products: auto, float32 or bfloat16."""
-    threads: int | None = None
-    """Processor threads."""
-
-    def __post_init__(self) -> None:
-        given = [name for name in LENGTHS if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ConfigError(
-                f"give exactly one of steps, train_tokens and minutes, not {' and '.join(given) or 'none'}"
-            )
-        if not 0 < getattr(self, given[0]) < float("inf"):
-            raise ConfigError(f"{given[0]} must be above 0, not {getattr(self, given[0])}")
-        for name in ("log_every", "callback_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1 step, not {getattr(self, name)}")
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError(f"seed must be from 0 to 2^63 - 1, not {self.seed}")
+LEARNED = 0.05
+"""Loss below which one batch counts as learned by heart."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +54,10 @@ class TrainResult:
     """Time in training steps, over all resumptions."""
     metrics: list[Json]
     """The lines of metrics.jsonl."""
+    learned: bool | None = None
+    """With `overfit_batch`: whether its loss fell below `LEARNED`."""
+    reports: bool = True
+    """Whether this is the process that tells of the run; of several, one."""
 
 
 Callback = Callable[[Model, int], Json]
@@ -120,176 +73,265 @@ def train(
     """Train as `config` says, or go on where the run in `config.out` stopped.
 
     Raises `InputError` when there is a run already and `resume_run` is not set, `ConfigError` when that run
-    was begun with other settings, `BusyError` when another process is at it, and `WorkbenchError` when the
-    loss is no longer a number.
+    was begun with other settings or a batch cannot be shared evenly, `FormatError` for damaged tokens,
+    `BusyError` when another process is at it, and `WorkbenchError` when the loss is no longer a number or a
+    checkpoint cannot be written. Ends with `KeyboardInterrupt` on Ctrl-C and on SIGTERM.
     """
     compute = choose(config.device, config.dtype, config.threads)
-    shards = Shards.open(config.tokens)
-    if shards.tokenizer.n_vocab != config.model.vocab_size:
-        raise ConfigError(
-            f"the tokens in {config.tokens} are of a vocabulary of {shards.tokenizer.n_vocab}, "
-            f"but the model's is {config.model.vocab_size}"
-        )
-    batches = Batches(shards.train, config.model.n_ctx, config.batch, config.seed)
-    with Workspace(config.out):
-        steps = plan(config, shards, resume_run, batches, compute)
-        model = Model(GPT2(config.model, config.seed).to(compute.device), shards.tokenizer)
-        optimizer = make_optimizer(model.net, config.optimizer)
-        done = resume.restore(config.out, model, optimizer)
-        log = MetricsLog(config.out / "metrics.jsonl")
-        log.cut(done)
-        title = f"training {size_name(model.net)}"
-        with console.progress(title, steps * batches.tokens_per_step, "tokens") as bar:
-            bar.skip(done * batches.tokens_per_step)
-            spent, saved = 0.0, time.monotonic()
-            for step in range(done + 1, steps + 1):  # counted from 1: steps done when this one is
-                begun = time.perf_counter()
-                rate = config.optimizer.rate(step - 1, steps)
-                loss, norm = train_step(
-                    model.net, optimizer, batches[step - 1], rate, config.optimizer.clip, compute
-                )
-                spent += time.perf_counter() - begun
-                if not (math.isfinite(loss) and math.isfinite(norm)):
-                    raise WorkbenchError(
-                        f"at step {step} the loss was {loss} and its gradient {norm}, which cannot be learned from; "
-                        f"train anew in another folder, with a learning rate below {config.optimizer.learning_rate:g}"
-                    )
-                row: Json = {"step": step, "tokens": step * batches.tokens_per_step, "loss": round(loss, 5)}
-                row |= {"learning_rate": rate, "gradient_norm": round(norm, 4)}
-                last = step == steps
-                looked = last or step % config.callback_every == 0
-                if looked:
-                    row |= look(model, step, callbacks)
-                if looked or step % config.log_every == 0:
-                    log.write(**row, seconds=round(spent, 5))
-                    spent = 0.0
-                if last or time.monotonic() - saved > config.save_every_seconds:
-                    model.card = card(config, step, steps, batches, row, shards)
-                    resume.save(config.out, model, optimizer, step)
-                    saved = time.monotonic()
-                bar.advance(batches.tokens_per_step, f"loss {loss:.3f}")
-    model.net.eval()
-    rows = log.read()
-    seconds = sum(row["seconds"] for row in rows)
-    return TrainResult(model, steps, steps * batches.tokens_per_step, seconds, rows)
-
-
-def look(model: Model, step: int, callbacks: Sequence[Callback]) -> Json:
-    """What the callbacks see after `step` steps."""
-    model.net.eval()
-    seen: Json = {}
-    for call in callbacks:
-        seen |= call(model, step)
-    model.net.train()
-    return seen
-
-
-def train_step(
-    net: GPT2, optimizer: torch.optim.Optimizer, ids: torch.Tensor, rate: float, clip: float, compute: Compute
-) -> tuple[float, float]:
-    """One step on ids [B, T + 1]: the loss before it in nats a token, and the gradient's norm before clipping."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    ids = ids.to(compute.device)
-    with compute.autocast(ids):
-        hidden = net.hidden(ids[:, :-1]).flatten(0, 1)  # [B T, C]
-    loss = chunked_cross_entropy(hidden, net.wte.weight, ids[:, 1:].flatten(), DTYPES[compute.dtype])
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = torch.nn.utils.clip_grad_norm_(net.parameters(), clip)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return float(loss.detach()), float(norm)
-
-
-def plan(config: TrainConfig, shards: Shards, resume_run: bool, batches: Batches, compute: Compute) -> int:
-    """The number of steps: that of the run being resumed, or a new one, saved before training begins."""
-    path = config.out / "train.json"
-    asked = settings(config, shards)
-    if path.exists():
-        if not resume_run:
-            raise InputError(
-                f"there is a run in {config.out} already; add --resume to go on with it, or give another folder"
-            )
-        record = read_json(path)
-        if not (isinstance(record, dict) and isinstance(record.get("settings"), dict)):
-            raise FormatError(f"{path} does not describe a training run; give another folder")
-        begun, steps = record["settings"], record.get("steps")
-        if other := [name for name in asked if begun.get(name) != asked[name]]:
+    with join(config.parallel, compute.device) as crew:
+        crew.told(lambda: bool(Shards.open(config.tokens, verify=True)))
+        shards = Shards.open(config.tokens)
+        if shards.tokenizer.n_vocab != config.model.vocab_size:
             raise ConfigError(
-                f"the run in {config.out} was begun with {other[0]} {begun.get(other[0])}, not {asked[other[0]]}; "
-                "give the same settings or another folder"
+                f"the tokens in {config.tokens} are of a vocabulary of {shards.tokenizer.n_vocab}, "
+                f"but the model's is {config.model.vocab_size}"
             )
-        if type(steps) is not int or steps < 1:
-            raise FormatError(f"{path} names no number of steps; give another folder")
+        batches = Batches(shards.train, config.model.n_ctx, config.batch, config.seed)
+        crew.check(config.batch, config.accumulate)
+        with Workspace(config.out) if crew.first else contextlib.nullcontext():
+            run = Run(config, shards, batches, compute, crew, callbacks, console if crew.first else QUIET)
+            return run.go(resume_run)
+
+
+class Run:
+    """One training, from its plan to its last checkpoint."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        shards: Shards,
+        batches: Batches,
+        compute: Compute,
+        crew: Crew,
+        callbacks: Sequence[Callback],
+        console: Console,
+    ) -> None:
+        self.config, self.shards, self.batches, self.compute = config, shards, batches, compute
+        self.crew, self.callbacks, self.console = crew, callbacks, console
+        self.progress = resume.Progress()
+        self.saver = resume.Saver(config.out)
+        self.saved = time.monotonic()
+        self.learned = False
+        self.row: Json = {}
+        self.remark: Json = {}
+        """What the next row of metrics says besides."""
+        self.spent = self.share = 0.0
+        """Seconds since the last logged row, and the share of the matrix peak there."""
+
+    def go(self, resume_run: bool) -> TrainResult:
+        """Plan, restore, train."""
+        config, crew, compute = self.config, self.crew, self.compute
+        self.steps = self.plan(resume_run)
+        net = GPT2(config.model, config.seed).to(compute.device)
+        self.model = Model(net, self.shards.tokenizer)
+        self.learner = make_learner(net, config.optimizer, compute, crew, config.accumulate, config.recompute)
+        self.average = Average(net, config.ema, crew) if config.ema else None
+        self.restore()
+        self.logged = self.progress.step
+        self.peak = matrix_peak(compute)
+        self.log = MetricsLog(config.out / "metrics.jsonl")
+        self.curves: Curves | None = None
+        if crew.first:
+            self.log.cut(self.progress.step)
+            self.curves = Curves(config.out, self.progress.step) if config.tensorboard else None
+        title, tokens = f"training {size_name(net)}", self.batches.tokens_per_step
+        try:
+            with self.console.progress(title, self.steps * tokens, "tokens") as bar, Stopping() as stopping:
+                bar.skip(self.progress.step * tokens)
+                while self.progress.step < self.steps and not self.learned:
+                    self.step(bar, stopping)
+                self.saver.wait()
+                if stopping.signal:
+                    raise stopping.leave()
+        finally:
+            self.saver.join()
+            if self.curves:
+                self.curves.close()
+        self.model.net = crew.whole_net(net, keep=True).eval()
+        rows = self.log.read()
+        done = self.progress.step
+        learned = self.learned if config.overfit_batch else None
+        seconds = sum(row["seconds"] for row in rows)
+        return TrainResult(self.model, done, done * tokens, seconds, rows, learned, crew.first)
+
+    def plan(self, resume_run: bool) -> int:
+        """The number of steps: that of the run being resumed, or a new one, saved before training begins."""
+        config, crew = self.config, self.crew
+        if steps := int(crew.told(lambda: plan.begun(config, self.shards, resume_run))):
+            return steps
+        seconds = 0.0
+        if config.minutes is not None:
+            seconds = seconds_per_step(
+                config.model,
+                self.batches,
+                config.optimizer,
+                self.compute,
+                crew,
+                config.accumulate,
+                config.recompute,
+            )
+        (seconds,) = crew.mean(seconds)
+        steps = plan.steps_of(config, self.batches, seconds)
+        if crew.first:
+            plan.record(config, self.shards, self.batches, steps, self.compute)
         return steps
-    steps = steps_asked(config, batches, compute)
-    write_json(
-        path,
-        {
-            "settings": asked,
-            "steps": steps,
-            "tokens": steps * batches.tokens_per_step,
-            "epochs": round(steps / batches.steps_per_epoch, 4),
-            "compute": compute,
-            "versions": versions(),
-        },
-    )
-    return steps
 
+    def restore(self) -> int:
+        """Take up the last good checkpoint, if there is one; returns its step, or 0."""
+        config = self.config
+        if not self.crew.told(lambda: resume.recover(config.out, self.console)):
+            return 0
+        state = read_json(config.out / resume.CHECKPOINT / resume.STATE)
+        now = resume.surroundings(self.compute, self.crew, config.accumulate)
+        if said := resume.differences(state["made_with"], now):
+            self.console.say(said)
+        self.progress = resume.restore(config.out, state, self.model, self.learner, self.average)
+        return self.progress.step
 
-def settings(config: TrainConfig, shards: Shards) -> Json:
-    """What decides the weights a run ends with, as it stands in a JSON file."""
-    every = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in ASIDE}
-    every["data"] = shards.summary
-    found: Json = json.loads(json.dumps(every, default=plain))
-    return found
-
-
-def steps_asked(config: TrainConfig, batches: Batches, compute: Compute) -> int:
-    """Steps from whichever of the three ways the length was given."""
-    if config.steps is not None:
-        return config.steps
-    if config.train_tokens is not None:
-        return math.ceil(config.train_tokens / batches.tokens_per_step)
-    assert config.minutes is not None
-    seconds = seconds_per_step(config.model, batches, config.optimizer, compute)
-    return max(1, int(config.minutes * 60 / seconds))
-
-
-def seconds_per_step(
-    model: GPT2Config,
-    batches: Batches,
-    optimizer: OptimizerConfig,
-    compute: Compute,
-    steps: int = TRIAL_STEPS,
-) -> float:
-    """Median time of a few steps on a throw-away network of the same shape."""
-    net = GPT2(model).to(compute.device)
-    adam = make_optimizer(net, optimizer)
-    times = []
-    for step in range(steps + 1):
+    def step(self, bar: Bar, stopping: Stopping) -> None:
+        """One step: learn from a batch, look, log, save."""
+        config, at, tokens = self.config, self.progress, self.batches.tokens_per_step
         begun = time.perf_counter()
-        train_step(net, adam, batches[step], 0.0, optimizer.clip, compute)
-        times.append(time.perf_counter() - begun)
-    return sorted(times[1:])[steps // 2]
+        step = at.step + 1  # counted from 1: steps done when this one is
+        rate = config.optimizer.rate(step - 1, self.steps)
+        batch = self.batches[0 if config.overfit_batch else at.step + at.passed_over]
+        loss, norm = self.learner.gradients(batch)
+        loss, norm, signalled, due = self.crew.mean(loss, norm, stopping.signal, self.due())
+        row: Json = {"step": step, "tokens": step * tokens, "loss": round(loss, 5), "learning_rate": rate}
+        row["gradient_norm"] = round(norm, 4)
+        if odd := at.spikes.judge(loss, norm):
+            self.console.say(f"step {step:,}: {odd}")
+            row["spike"] = odd
+            if config.on_spike == "back":
+                back = self.go_back(step, odd)
+                bar.skip((back - step + 1) * tokens)
+                return
+        self.learn(step, loss, norm, rate, odd)
+        at.step = step
+        self.spent += time.perf_counter() - begun
+        self.learned = config.overfit_batch and loss < LEARNED
+        last = self.learned or step == self.steps
+        keep = []
+        if config.keep_every and step % config.keep_every == 0:
+            keep.append(f"kept/step-{step}")
+        looked = last or step % config.callback_every == 0
+        if looked and self.look(row):
+            keep.append("best")
+        self.row = row | self.remark
+        if looked or step % config.log_every == 0:
+            self.write_row()
+        if last or due or signalled or keep:
+            self.save(keep)
+        note = f"loss {loss:.3f}  rate {rate:.2g}  norm {norm:.2f}  {self.share:.0%} of peak"
+        bar.advance(tokens, note + (f"  held-out {at.heldout:.3f}" if at.heldout else ""))
+        if signalled:
+            self.saver.wait()
+            raise stopping.leave()
+
+    def learn(self, step: int, loss: float, norm: float, rate: float, odd: str | None) -> None:
+        """Change the weights by the gradients that are there, unless the step is too odd for that."""
+        at, on_spike, highest = self.progress, self.config.on_spike, self.config.optimizer.learning_rate
+        if odd and on_spike == "skip":
+            self.learner.forget()
+            at.skipped += 1
+            if at.skipped > spikes.MOST:
+                raise spikes.too_many(f"{spikes.MOST} skips in a row", step, odd, highest)
+            return
+        numbers = math.isfinite(loss) and math.isfinite(norm)
+        if odd and (on_spike == "stop" or not numbers):
+            raise spikes.stopped(step, odd, highest, numbers)
+        self.learner.update(rate)
+        at.spikes.admit(loss, norm)
+        at.skipped = 0
+        if self.average:
+            self.average.update(step)
+
+    def go_back(self, step: int, odd: str) -> int:
+        """Return to the last checkpoint and pass over the batches from there to `step`'s; its step."""
+        returns, passed_over = self.progress.returns + 1, self.progress.passed_over
+        rate = self.config.optimizer.learning_rate
+        self.saver.wait()
+        self.learner.forget()
+        if returns > spikes.MOST:
+            raise spikes.too_many(f"{spikes.MOST} returns to a checkpoint", step, odd, rate)
+        back = self.restore()
+        if not back:
+            raise spikes.stopped(step, f"{odd}, and there is no checkpoint to go back to", rate, False)
+        self.progress.returns = returns
+        self.progress.passed_over = passed_over + step - back
+        self.console.say(f"back to step {back:,}; {step - back:,} batches are passed over")
+        if self.crew.first:
+            self.log.cut(back)
+        self.row = {}
+        self.remark = {"went_back_from": step, "spike": odd}
+        self.spent, self.logged = 0.0, back
+        self.save([])  # so that a kill does not forget what is passed over
+        return back
+
+    def look(self, row: Json) -> bool:
+        """Add to a row what the callbacks see; whether the held-out loss is the lowest so far, and to be kept."""
+        crew, at = self.crew, self.progress
+        net = crew.whole_net(self.learner.net, keep=crew.first)
+
+        def call() -> float:
+            net.eval()
+            for callback in self.callbacks:
+                row.update(callback(Model(net, self.model.tokenizer, self.model.card), at.step))
+            net.train()
+            return float(row.get("heldout_loss", math.inf))
+
+        heldout = crew.told(call)
+        at.heldout = heldout if math.isfinite(heldout) else None
+        better = heldout < (math.inf if at.best is None else at.best)
+        if better:
+            at.best = heldout
+        return better and self.config.keep_best
+
+    def write_row(self) -> None:
+        """Log the last step, with the speed since the one logged before."""
+        tokens = (self.row["step"] - self.logged) * self.batches.tokens_per_step
+        speed = tokens / max(self.spent, 1e-9)
+        self.share = speed * operations(self.config.model) / (self.peak * self.crew.size)
+        self.row |= {"seconds": round(self.spent, 5), "tokens_per_second": round(speed, 1)}
+        self.row["peak_share"] = round(self.share, 4)
+        if self.crew.first:
+            self.log.write(**self.row)
+        if self.curves:
+            self.curves.write(self.row)
+        self.logged, self.spent, self.remark = self.row["step"], 0.0, {}
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint, for the process that saves; raises when the last one failed."""
+        self.saver.check()
+        waited = time.monotonic() - self.saved
+        return self.crew.first and not self.saver.busy and waited > self.config.save_every_seconds
+
+    def save(self, keep: Sequence[str]) -> None:
+        """Copy the state and have it written, when the one before is."""
+        self.saver.wait()
+        if self.row:
+            self.model.card = self.card()
+        state = resume.snapshot(self.progress, self.model, self.learner, self.average, self.compute)
+        if self.crew.first:
+            self.saver.save(state, keep)
+        self.saved = time.monotonic()
+
+    def card(self) -> Json:
+        """What the model's card says of its training."""
+        done, batches = self.progress.step, self.batches
+        return {
+            "data": self.shards.summary,
+            "steps": f"{done} of {self.steps}",
+            "tokens_trained_on": done * batches.tokens_per_step,
+            "epochs": round(done / batches.steps_per_epoch, 4),
+            "training_loss": self.row["loss"],
+            **{k: v for k, v in self.row.items() if k.startswith("heldout")},
+            "settings": {k: v for k, v in settings(self.config, self.shards).items() if k != "data"},
+            "versions": versions(),
+        }
 
 
 def size_name(net: GPT2) -> str:
     """'124M', '0.5M': the parameters as people name a model by."""
     millions = net.num_parameters() / 1e6
     return f"{millions:.0f}M" if millions >= 10 else f"{millions:.1f}M"
-
-
-def card(config: TrainConfig, step: int, steps: int, batches: Batches, row: Json, shards: Shards) -> Json:
-    """What the model's card says of its training."""
-    heldout = {k: v for k, v in row.items() if k.startswith("heldout")}
-    return {
-        "data": shards.summary,
-        "steps": f"{step} of {steps}",
-        "tokens_trained_on": step * batches.tokens_per_step,
-        "epochs": round(step / batches.steps_per_epoch, 4),
-        "training_loss": row["loss"],
-        **heldout,
-        "settings": {k: v for k, v in settings(config, shards).items() if k != "data"},
-        "versions": versions(),
-    }

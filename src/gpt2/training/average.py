@@ -1,0 +1,32 @@
+"""An average of the weights over the run: often a better model than the last weights are.
+
+After step t each averaged weight moves towards the weight by 1 - min(decay, t / (t + 9)): the first steps,
+whose weights are worth little, are forgotten quickly, as in TensorFlow's ExponentialMovingAverage. It costs
+4 bytes a weight, and is saved as a model of its own in RUN/checkpoint/average.
+
+    gpt2 train --tokens TOKENS --out RUN --steps 20000 --ema 0.999
+    gpt2 generate RUN/checkpoint/average "The"
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gpt2.model.transformer import GPT2
+from gpt2.training.parallel import Crew
+
+
+class Average:
+    """The exponential moving average of a network's weights; with `fsdp`, of this process's parts."""
+
+    def __init__(self, net: GPT2, decay: float, crew: Crew) -> None:
+        self.net, self.decay, self.crew = net, decay, crew
+        self.weights: dict[str, Tensor] = {n: p.detach().clone() for n, p in net.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after step 1, 2, ..."""
+        move = 1 - min(self.decay, step / (step + 9))
+        for averaged, p in zip(self.weights.values(), self.net.parameters(), strict=True):
+            self.crew.own(averaged).lerp_(self.crew.own(p), move)

@@ -1,0 +1,178 @@
+"""What a training run is asked to do, and how many steps that makes.
+
+How long it goes on is a number of steps, decided once at the start (from `steps`, from `train_tokens`, or
+from `minutes` through a timed trial) and saved with the run in train.json; the learning rate depends on the
+step alone. A resumed run must be asked for what it was begun with, data included; where and in how many
+processes it computes, how often it logs and saves and what it does about spikes may change.
+
+    config = TrainConfig(tokens=Path("tokens"), out=Path("run"), steps=20_000, batch=512)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gpt2.errors import ConfigError, FormatError, InputError
+from gpt2.model.device import Compute
+from gpt2.model.transformer import GPT2Config
+from gpt2.tokens.shards import Shards
+from gpt2.training.batches import Batches
+from gpt2.training.optimizer import OptimizerConfig
+from gpt2.training.parallel import Way
+from gpt2.training.spikes import OnSpike
+from gpt2.workspace import Json, plain, read_json, versions, write_json
+
+LENGTHS = ("steps", "train_tokens", "minutes")
+RECORD = "train.json"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train, on what, for how long. Exactly one of steps, train_tokens and minutes is given."""
+
+    tokens: Path
+    """Folder of token shards."""
+    out: Path
+    """Folder of the run."""
+    model: GPT2Config = field(default_factory=GPT2Config)
+    """Shape of the network."""
+    steps: int | None = None
+    """Steps to train."""
+    train_tokens: int | None = None
+    """Tokens to train on, rounded up to whole steps."""
+    minutes: float | None = None
+    """Time to train, made into a number of steps by a timed trial."""
+    batch: int = 8
+    """Sequences of the model's context in a step, of all processes together."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """How weights are changed."""
+    ema: float | None = None
+    """Decay of an average of the weights, such as 0.999, kept beside them."""
+    seed: int = 0
+    """Decides the first weights and the order of the tokens."""
+    overfit_batch: bool = False
+    """Train on the first batch alone, until its loss is below 0.05: a check that learning works at all."""
+    log_every: int = 1
+    """Steps between two lines of metrics."""
+    callback_every: int = 100
+    """Steps between two calls of the callbacks; they are called after the last step too."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard too."""
+    save_every_seconds: float = 60.0
+    """Time between two checkpoints; there is one at the end too."""
+    keep_best: bool = False
+    """Keep the model with the lowest held-out loss in `best`."""
+    keep_every: int | None = None
+    """Keep the model of each so many steps in `kept`."""
+    on_spike: OnSpike = "note"
+    """What to do at a step whose loss or gradient is far above the last ones', or no number."""
+    parallel: Way | None = None
+    """How several processes share the model: ddp or fsdp; of processes that torchrun starts, ddp."""
+    accumulate: int = 1
+    """Parts in which each process takes its share of a batch, one after another: less memory, the same step."""
+    recompute: bool = False
+    """Compute activations again in the backward pass: less memory, more time, the same step."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    dtype: str = "auto"
+    """Format of matrix products: auto, float32 or bfloat16."""
+    threads: int | None = None
+    """Processor threads."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in LENGTHS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ConfigError(
+                f"give exactly one of steps, train_tokens and minutes, not {' and '.join(given) or 'none'}"
+            )
+        if not 0 < getattr(self, given[0]) < float("inf"):
+            raise ConfigError(f"{given[0]} must be above 0, not {getattr(self, given[0])}")
+        for name in ("log_every", "callback_every", "accumulate", "keep_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, not {value}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ConfigError(f"ema is a decay between 0 and 1, such as 0.999, not {self.ema}")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed must be from 0 to 2^63 - 1, not {self.seed}")
+
+
+DECIDES = (
+    "model",
+    *LENGTHS,
+    "batch",
+    "optimizer",
+    "ema",
+    "seed",
+    "overfit_batch",
+    "callback_every",
+)
+"""What decides the weights a run ends with, but for rounding and spikes."""
+
+
+def settings(config: TrainConfig, shards: Shards) -> Json:
+    """What a resumed run must not change, as it stands in a JSON file."""
+    every = {name: getattr(config, name) for name in DECIDES} | {"data": shards.summary}
+    found: Json = json.loads(json.dumps(every, default=plain))
+    return found
+
+
+def begun(config: TrainConfig, shards: Shards, resume_run: bool) -> int:
+    """The number of steps of the run that is in the folder already; 0 when there is none.
+
+    Raises `InputError` when there is one and `resume_run` is not set, `ConfigError` when it was begun with
+    other settings.
+    """
+    path = config.out / RECORD
+    if not path.exists():
+        return 0
+    if not resume_run:
+        raise InputError(
+            f"there is a run in {config.out} already; add --resume to go on with it, or give another folder"
+        )
+    record = read_json(path)
+    if not (isinstance(record, dict) and isinstance(record.get("settings"), dict)):
+        raise FormatError(f"{path} does not describe a training run; give another folder")
+    before, now, steps = record["settings"], settings(config, shards), record.get("steps")
+    if other := [name for name in now if before.get(name) != now[name]]:
+        raise ConfigError(
+            f"the run in {config.out} was begun with {other[0]} {before.get(other[0])}, not {now[other[0]]}; "
+            "give the same settings or another folder"
+        )
+    if type(steps) is not int or steps < 1:
+        raise FormatError(f"{path} names no number of steps; give another folder")
+    return steps
+
+
+def steps_of(config: TrainConfig, batches: Batches, seconds_per_step: float) -> int:
+    """Steps from whichever of the three ways the length was given."""
+    if config.steps is not None:
+        return config.steps
+    if config.train_tokens is not None:
+        return math.ceil(config.train_tokens / batches.tokens_per_step)
+    assert config.minutes is not None
+    return max(1, int(config.minutes * 60 / seconds_per_step))
+
+
+def record(config: TrainConfig, shards: Shards, batches: Batches, steps: int, compute: Compute) -> None:
+    """Write down what the run is, before it begins."""
+    write_json(
+        config.out / RECORD,
+        {
+            "settings": settings(config, shards),
+            "steps": steps,
+            "tokens": steps * batches.tokens_per_step,
+            "epochs": round(steps / batches.steps_per_epoch, 4),
+            "asked": {
+                f.name: getattr(config, f.name)
+                for f in dataclasses.fields(config)
+                if f.name not in DECIDES and f.name not in ("tokens", "out")
+            },
+            "compute": compute,
+            "versions": versions(),
+        },
+    )

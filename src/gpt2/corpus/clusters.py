@@ -32,8 +32,8 @@ AT_ONCE = 1 << 22
 
 def repeated(values: Hashes) -> tuple[Places, Places]:
     """Where the values (or rows of them) are that occur more than once, equal ones together, and a number for each."""
-    rows = values.reshape(len(values), -1)
-    order = np.argsort(rows[:, 0], kind="stable")
+    rows = values[:, None] if values.ndim == 1 else values
+    order = np.lexsort(rows.T[::-1])
     ranked = rows[order]
     as_before = np.zeros(len(rows) + 1, np.bool_)  # [i]: row i is as row i - 1; one more for the end
     as_before[1:-1] = (ranked[1:] == ranked[:-1]).all(axis=1)

@@ -148,9 +148,14 @@ def dedupe(
 ) -> Deduped:
     """Find the documents to drop in Parquet shards of documents and list them in `folder`/duplicates.parquet.
 
-    A run that was interrupted goes on; one that was finished is not repeated. Raises `InputError` for two
-    shards of one name, `FormatError` for one that is damaged, `BusyError` when another process works in `folder`.
+    A run that was interrupted goes on; one that was finished is not repeated. Raises `InputError` for no shard,
+    one that is missing or two of one name, `FormatError` for one that is damaged, `BusyError` when another process works in `folder`.
     """
+    if not shards:
+        raise InputError("there is no shard to look for duplicates in; give at least one")
+    for shard in shards:
+        if not shard.exists():
+            raise InputError(f"there is no file {shard}; check the path")
     if len({shard.name for shard in shards}) < len(shards):
         raise InputError("two shards have the same name; give each a name of its own")
     daft: Any = need("daft", "corpus")

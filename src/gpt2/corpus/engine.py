@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -98,13 +99,14 @@ class Engine:
         ray: Any = need("ray", "cluster")
         if not ray.is_initialized():
             try:
+                answers(self.cluster)
                 ray.init(
                     self.cluster,
                     log_to_driver=False,
                     logging_level="ERROR",
                     runtime_env={"env_vars": QUIET_ENGINE},
                 )
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 raise errors.InputError(
                     f"there is no Ray cluster at {self.cluster} ({last_line(error)}); start one with "
                     "`ray start --head` and give its address"
@@ -145,6 +147,13 @@ def query(work: Work, jobs: dict[int, Json], workers: int) -> Iterator[tuple[int
             if "error" in result:
                 raise getattr(errors, result["error"], WorkbenchError)(result["sentence"])
             yield row["number"], result
+
+
+def answers(cluster: str) -> None:
+    """Raise `OSError` where nothing listens at an address, for which Ray itself waits minutes."""
+    host, colon, port = cluster.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def attempt(do: Callable[[Json], Json], job: Json) -> str:

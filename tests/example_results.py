@@ -101,6 +101,7 @@ def questions() -> Json:
         "counts": {"last-word": 250, "nouns": 200, "names": 120},
         "sources": {"last-word": 19, "nouns": 11, "names": 12},
         "in_context": 0.8,
+        "chance": {"nouns": 10.0, "names": 16.5},
         "most_frequent": {"nouns": 18.9, "names": 25.25},
         "examples": [
             asked | {"index": 3, "kind": "last-word", "question": ALICE, "answer": "Rabbit"},

@@ -11,14 +11,14 @@ import torch
 from command_line import Run
 
 from gpt2.corpus.documents import Document, read_text
-from gpt2.errors import ConfigError, TooLittleData
+from gpt2.errors import ConfigError, InputError, TooLittleData
 from gpt2.evaluation.asking import Asked, ask
 from gpt2.evaluation.cloze import BLANK, Cloze, ClozeConfig, TenChoices, build, write_cloze
 from gpt2.evaluation.run import evaluate
 from gpt2.evaluation.sentences import FUNCTION_WORDS, WORD, Lexicon, sentences
 from gpt2.evaluation.task import Choices, Item, Malformed
 from gpt2.evaluation.tasks import cbt
-from gpt2.evaluation.tasks.cloze import LAST_WORD, OwnCloze, read
+from gpt2.evaluation.tasks.cloze import LAST_WORD, OwnCloze, guess, read
 from gpt2.inference.scoring import score, score_ids
 from gpt2.model.checkpoint import Model
 from gpt2.model.transformer import GPT2, GPT2Config
@@ -320,3 +320,20 @@ def test_rows_that_cannot_be_asked_are_named(tmp_path: Path) -> None:
     path.write_text("\n".join(json.dumps(row) for row in [good, *bad, {"kind": "nouns"}]))
     rows = read(path)
     assert not isinstance(rows[0], Malformed) and all(isinstance(row, Malformed) for row in rows[1:])
+
+
+def test_a_folder_with_somebodys_own_files_is_refused(tmp_path: Path) -> None:
+    made = Cloze([], [], [])
+    for name in ("names.txt", "novel.txt"):
+        folder = tmp_path / name.removesuffix(".txt")
+        folder.mkdir()
+        (folder / name).write_text("my own")
+        with pytest.raises(InputError, match=f"{name}, which is not ours"):
+            write_cloze(made, folder)
+        assert (folder / name).read_text() == "my own"
+    assert write_cloze(made, tmp_path / "new") == [] and write_cloze(made, tmp_path / "new") == []
+
+
+def test_guessing_tells_a_name_from_the_nouns_that_fill_the_ten() -> None:
+    assert guess("Tom", ["Tom", "Ann", *(["a", "b", "c", "d", "e", "f", "g", "h"])]) == 0.5
+    assert guess("a", ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]) == 0.1

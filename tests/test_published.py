@@ -166,3 +166,15 @@ def test_what_is_published_is_of_protocols_that_there_are() -> None:
         for name in published.protocols:
             assert name in there, f"{name} is no protocol"
             assert there[name].metric == published.metric, name
+
+
+def test_a_few_items_give_no_verdict() -> None:
+    name = protocol("lambada/last-word")
+    assert judge("124M", name, 26.0, None, whole=False).verdict == "too few items for a verdict"
+    assert judge("124M", name, 32.56, None, whole=True).verdict.startswith("as published")
+
+
+def test_a_baseline_is_of_no_size() -> None:
+    lead = judge(None, protocol("summarization/lead-3-rouge-1", "ROUGE-1"), 41.5)
+    assert (lead.paper, lead.paper_size) == (40.38, None)
+    assert judge(None, protocol("summarization/rouge-mean", "ROUGE average"), 41.5).paper_size == "124M"

@@ -98,7 +98,7 @@ def marks(results: Json) -> list[Json]:
     if (
         ladder
     ):  # of cloze questions: two kinds of four sizes, ours and the paper's, and levels to compare with
-        points += 2 * 2 * 4 * [{}] + (1 + 2 + 2 + 2) * [{}]
+        points += 2 * 2 * 4 * [{}] + (2 + 2 + 2 + 2) * [{}]
     return [*points, *results["funnel"], *results["stages"], *2 * results["tokenizer"]["compression"]]
 
 
@@ -120,7 +120,7 @@ def test_every_figure_has_its_marks(tmp_path: Path) -> None:
         assert page.count("line", "level", which) == 1 + 2, (
             "the most frequent word; people and who came before"
         )
-    assert page.count("line", "level", "chance") == 1
+    assert page.count("line", "level", "chance") == 2, "of nouns and of names"
     assert page.count("path", "interval") == 4 + 1 + 2 * 4 + 1, "the paper gives none"
     points = [a["points"].split() for t, a in page.elements if t == "polyline"]
     assert [len(p) for p in points] == [500] * 8
@@ -170,7 +170,10 @@ def test_a_kind_without_questions_is_left_out(tmp_path: Path) -> None:
     del results["cloze"]["counts"]["names"]
     page = Page(written(results, tmp_path))
     assert page.count("rect", "names") == 4 + 1 and "five different names were not to be found" in page.text
-    results["cloze"] = {"counts": {}, "sources": {}, "in_context": None, "most_frequent": {}, "examples": []}
+    results["cloze"] = {"counts": {}, "sources": {}, "in_context": None, "examples": []} | {
+        "chance": {},
+        "most_frequent": {},
+    }
     for row in results["ladder"]:
         row["cloze"] = {"results": {}, "answers": [], "cut": 0}
     page = Page(written(results, tmp_path))

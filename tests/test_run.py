@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import binomtest
 
 import gpt2
 import gpt2.evaluation.asking
@@ -241,9 +242,38 @@ def test_a_limit_takes_the_first_and_a_larger_one_goes_on(
     assert "10 of 24 items, limited to the first 10" in results.rows[0].data
     counted.clear()
     more = evaluate(tiny(), "toy", toy, out=out)
-    assert 14 <= len(counted) < ROWS and more.rows == evaluate(tiny(), "toy", toy).rows
+    assert counted == [str(i) for i in range(10, ROWS)], "only what was missing"
+    counted.clear()
+    assert more.rows == evaluate(tiny(), "toy", toy, out=out).rows
     assert evaluate(tiny(), "toy", toy, out=out, limit=10).rows == results.rows
-    assert sum(pq.read_table(p).num_rows for p in (out / "items" / "toy.toy.right").glob("*.parquet")) == 10
+    assert evaluate(tiny(), "toy", toy, out=out).rows == more.rows, "fewer items take nothing away"
+    assert counted == []
+
+
+def test_bytes_damaged_within_a_part_are_found_and_its_items_asked_anew(
+    toy: Path, tmp_path: Path, counted: list[str]
+) -> None:
+    out = tmp_path / "out"
+    first = evaluate(tiny(), "toy", toy, out=out)
+    part = sorted((out / "items" / "toy.toy.right").glob("*.parquet"))[0]
+    ids = pq.read_table(part)["id"].to_pylist()
+    content = bytearray(part.read_bytes())
+    content[4:300] = bytes(296)
+    part.write_bytes(content)
+    counted.clear()
+    assert evaluate(tiny(), "toy", toy, out=out).rows == first.rows
+    assert counted == ids
+
+
+def test_results_of_other_tasks_stay_in_the_folder(toy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    evaluate(tiny(), "toy", toy, protocols=["toy/right"], out=out)
+    evaluate(tiny(), "toy", toy, protocols=["toy/word"], out=out)
+    held = json.loads((out / "results.json").read_text())["rows"]
+    assert [row["protocol"] for row in held] == ["toy/right", "toy/word"]
+    evaluate(tiny(seed=3), "toy", toy, protocols=["toy/word"], out=out)
+    held = json.loads((out / "results.json").read_text())["rows"]
+    assert [row["protocol"] for row in held] == ["toy/word"], "those of another model do not"
 
 
 def test_rows_that_cannot_be_asked_are_counted_and_named(
@@ -397,3 +427,13 @@ def test_processes_without_a_folder_to_share_are_refused(toy: Path, monkeypatch:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="--out DIR"):
         evaluate(tiny(), "toy", toy)
+
+
+def test_none_or_all_right_has_the_exact_binomial_interval() -> None:
+    accuracy = Protocol("toy", "right", "accuracy", "toy", "percent")
+    for n in (2, 40):
+        for value in (0.0, 1.0):
+            units = [str(i) for i in range(n)]
+            found = aggregate([accuracy], [{"right": Measured(value)} for _ in units], units)["right"]
+            theirs = binomtest(int(value * n), n).proportion_ci(0.95, "exact")
+            assert found.interval == pytest.approx((100 * theirs.low, 100 * theirs.high))

@@ -58,8 +58,12 @@ def ask(
     items: Sequence[Item],
     compute: Compute | None = None,
     progress: Progress = lambda _: None,
+    more: Progress = lambda _: None,
 ) -> list[Asked | Malformed]:
-    """Every item with all its replies, or why it cannot be asked. `progress` is told of characters done."""
+    """Every item with all its replies, or why it cannot be asked.
+
+    `progress` is told of characters done, `more` of those that the replies made it necessary to ask.
+    """
     found: list[Asked | Malformed] = []
     for item in items:
         reason = next((r for request in item.requests if (r := obstacle(model, request))), "")
@@ -72,7 +76,8 @@ def ask(
         replies = iter(put(model, task, flat, compute, progress))
         for asked, requests in waiting:
             asked.replies += [next(replies) for _ in requests]
-        waiting = [(a, more) for a, _ in waiting if (more := list(task.follow(a.item, a.replies)))]
+        waiting = [(a, new) for a, _ in waiting if (new := list(task.follow(a.item, a.replies)))]
+        more(sum(size(request) for _, requests in waiting for request in requests))
     return found
 
 

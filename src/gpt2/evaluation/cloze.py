@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gpt2.corpus.documents import Document
-from gpt2.errors import ConfigError, TooLittleData
+from gpt2.errors import ConfigError, InputError, TooLittleData
 from gpt2.evaluation.sentences import FUNCTION_WORDS, SHORTEST, WORD, Lexicon, Sentence, sentences
 from gpt2.workspace import Json, atomic_write
 
@@ -263,7 +263,8 @@ def write_cloze(cloze: Cloze, folder: Path) -> list[Path]:
     """Write the questions into a folder: for `gpt2 evaluate`, and in the formats of the tests they follow.
 
     `cloze.jsonl` has all of them with their sources; `last-word.jsonl` is LAMBADA's form, `nouns.txt` and
-    `names.txt` the Children's Book Test's. A kind without questions has no file.
+    `names.txt` the Children's Book Test's. A kind without questions has no file. Raises `InputError` for a
+    folder that holds other files, or these names without `cloze.jsonl`: they would be somebody's own.
     """
     contents = {
         "cloze.jsonl": "".join(map(json_line, rows(cloze))),
@@ -271,6 +272,11 @@ def write_cloze(cloze: Cloze, folder: Path) -> list[Path]:
         "nouns.txt": "".join(map(cbt_lines, cloze.nouns)),
         "names.txt": "".join(map(cbt_lines, cloze.names)),
     }
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if there - contents.keys() or (there and "cloze.jsonl" not in there):
+        raise InputError(
+            f"{folder} holds {min(there - {'cloze.jsonl'})}, which is not ours; give a new folder"
+        )
     for name, content in contents.items():
         (folder / name).unlink(missing_ok=True)
         if content:

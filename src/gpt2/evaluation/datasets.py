@@ -26,6 +26,8 @@ from typing import Any
 from gpt2.errors import InputError
 from gpt2.workspace import file_digest
 
+WHOLE = "whole split"
+"""What a copy is called that is all of the split."""
 LEVELS = 4
 """Folders below the user's in which files are looked for."""
 
@@ -74,6 +76,10 @@ class Found:
     def digests(self) -> tuple[str, ...]:
         """The sha256 of each file."""
         return tuple(file_digest(path) for path in self.paths)
+
+    def is_whole(self, digests: Sequence[str]) -> bool:
+        """Whether it is known to be all of the split that the paper measured."""
+        return self.set.known.get(digests[0]) == WHOLE
 
     def label(self, digests: Sequence[str]) -> str:
         """Which copy it is, by the digests of its files."""
@@ -169,14 +175,14 @@ DATA_SETS: dict[str, DataSet] = {
             "WikiText-2, test, with <unk>",
             copies("language_modeling.read_wikitext", "*2*/wiki.test.tokens", "wikitext2.test.tokens"),
             WIKITEXT.format("WikiText-2", "2"),
-            {"d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0": "whole split"},
+            {"d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0": WHOLE},
         ),
         DataSet(
             "wikitext2-raw",
             "WikiText-2, test, raw",
             copies("language_modeling.read_wikitext", "*2*/wiki.test.raw"),
             WIKITEXT.format("WikiText-2", "2-raw"),
-            {"173c87a53759e0201f33e0ccf978e510c2042d7f2cb78229d9a50d79b9e7dd08": "whole split"},
+            {"173c87a53759e0201f33e0ccf978e510c2042d7f2cb78229d9a50d79b9e7dd08": WHOLE},
         ),
         DataSet(
             "wikitext103",
@@ -196,14 +202,14 @@ DATA_SETS: dict[str, DataSet] = {
                 ),
             ),
             WIKITEXT.format("WikiText-103", "103-raw"),
-            {"173c87a53759e0201f33e0ccf978e510c2042d7f2cb78229d9a50d79b9e7dd08": "whole split"},
+            {"173c87a53759e0201f33e0ccf978e510c2042d7f2cb78229d9a50d79b9e7dd08": WHOLE},
         ),
         DataSet(
             "ptb",
             "Penn Treebank, test, as Mikolov prepared it",
             copies("language_modeling.read_ptb", "ptb.test.txt"),
             "Mikolov's simple-examples.tgz, in which it is data/ptb.test.txt",
-            {"dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0": "whole split"},
+            {"dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0": WHOLE},
         ),
         DataSet(
             "enwik8",
@@ -257,7 +263,7 @@ DATA_SETS: dict[str, DataSet] = {
             copies("lambada.read_openai", "lambada_test.jsonl", "lambada_test_en.jsonl"),
             "OpenAI's lambada_test.jsonl, or with --download from the hub",
             {
-                "4aa8d02cd17c719165fc8a7887fddd641f43fcafa4b1c806ca8abc31fabdb226": "whole split",
+                "4aa8d02cd17c719165fc8a7887fddd641f43fcafa4b1c806ca8abc31fabdb226": WHOLE,
                 "a4b5a6f31fae2f7904e9bc8eb0930c5ee5ac49e27211b64e79be06992534564a": "4,000 of its rows",
             },
         ),
@@ -303,14 +309,14 @@ DATA_SETS: dict[str, DataSet] = {
             "Definite Pronoun Resolution (Rahman and Ng 2012), test",
             copies("winograd.read_dpr", "dpr_test.c.txt", "test.c.txt"),
             WINOGRAD + "data/test.c.txt",
-            {"cf1cf025e1d59a5b363e6dcfbd5a13aae8a9830831ac16fd7f865aca7a1559d8": "whole split"},
+            {"cf1cf025e1d59a5b363e6dcfbd5a13aae8a9830831ac16fd7f865aca7a1559d8": WHOLE},
         ),
         DataSet(
             "pdp60",
             "Pronoun Disambiguation Problems of 2016, all 60",
             copies("winograd.read_pdp60", "PDP60.txt", "PDP.txt"),
             WINOGRAD + "data/PDP.txt",
-            {"8dce1517ccdbe79c1f411e4a4fd7ade2091a955bc83ebe5c6fb4150e84c83aa9": "whole split"},
+            {"8dce1517ccdbe79c1f411e4a4fd7ade2091a955bc83ebe5c6fb4150e84c83aa9": WHOLE},
         ),
         DataSet(
             "coqa",

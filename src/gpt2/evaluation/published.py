@@ -142,7 +142,8 @@ def judge(
     paper = of_paper(protocol)
     if size is None:
         context = paper.values.get(CONTEXT) if paper else None
-        return Judgement(context, None if context is None else CONTEXT)
+        one = paper is not None and len(set(paper.values.values())) == 1 < len(paper.values)
+        return Judgement(context, None if context is None or one else CONTEXT)  # a baseline has no size
     own = next((m for m in known().measured if protocol.id in m.protocols and size in m.values), None)
     beside = Judgement(
         paper.values.get(size) if paper else None,
@@ -151,7 +152,7 @@ def judge(
     )
     if value is None:
         return beside
-    span = (value, value) if whole or interval is None else interval
+    span = (value, value) if whole else interval
     verdict = compared(size, protocol, value, span, paper, own)
     return Judgement(beside.paper, None, beside.reproducible, beside.source, verdict)
 
@@ -160,24 +161,26 @@ def compared(
     size: str,
     protocol: Protocol,
     value: float,
-    span: tuple[float, float],
+    span: tuple[float, float] | None,
     paper: Published | None,
     own: Published | None,
 ) -> str:
-    """The verdict, in one sentence."""
+    """The verdict, in one sentence; `span` is what the result may be, None when nothing is known of that."""
     same = [
         p
         for p in [*known().measured, *known().paper]
         if (p.task, p.metric) == (protocol.task, protocol.metric) and size in p.values
     ]
+    if not same:
+        return "no published value"
+    if span is None:
+        return "too few items for a verdict"
     near = [p for p in same if p.near(size, protocol, value, span)]
     near.sort(key=lambda p: abs(p.values[size] - value))
     if span[0] < span[1]:  # within an interval the protocol's own comes first; without chance, the nearest
         near.sort(key=lambda p: p is not own)
     printed = f"the paper's {paper.values[size]:g}" if paper and size in paper.values else ""
     if not near:
-        if not same:
-            return "no published value"
         if own is None:
             return f"nobody has published this protocol; {difference(value, printed, paper, size)}".rstrip(
                 "; "

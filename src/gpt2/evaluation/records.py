@@ -1,9 +1,11 @@
 """What was asked and answered, item by item, in Parquet files that mark what is done.
 
-A task's items are cut into parts, and a part's file appears whole or not at all, when all of its items are
-measured: a run that was killed goes on from the parts it finds. A file says in its metadata what it was made
-from (model, data, protocols) and of which items; one that was made from anything else is made anew. Columns:
+The items of a task are measured in parts, and a part's file appears whole or not at all, when all of its items
+are measured: a run that was killed, or one of more items or fewer, asks only those of which there is no record.
+A file says in its metadata what it was made from (model, data, protocols), and of each item what was asked;
+files that were made from anything else, and such as are damaged, are taken away and made anew. Columns:
 
+    key                digest of the item's name and of what was asked
     id, group          the item, and the unit that intervals are drawn over
     prompt, answer     what the model was shown, and what was wanted
     cut                whether the prompt did not fit and was cut
@@ -16,6 +18,7 @@ from (model, data, protocols) and of which items; one that was made from anythin
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,9 +31,9 @@ import pyarrow.parquet as pq
 from gpt2.evaluation.protocol import Protocol
 from gpt2.evaluation.task import Generate, Item, LogLikelihood, Measured, Rolling
 from gpt2.inference.passages import Passage
-from gpt2.workspace import atomic_write, digest
+from gpt2.workspace import Json, atomic_write, digest
 
-KEY = b"gpt2-workbench"
+MARK = b"gpt2-workbench"
 SHOWN = 200
 """Characters of a long text that is itself what was asked."""
 FIELDS: dict[str, pa.DataType] = {
@@ -52,9 +55,12 @@ class Record:
     malformed: str = ""
 
 
-def write_part(path: Path, made_from: str, protocols: Sequence[Protocol], records: Sequence[Record]) -> None:
-    """Write the records of a part's items; `made_from` is the digest of model, data and protocols."""
+def write_records(
+    folder: Path, made_from: str, protocols: Sequence[Protocol], records: Sequence[Record], rank: int, of: int
+) -> None:
+    """Write a part as a new file; process `rank` `of` several has file numbers of its own."""
     columns: dict[str, Any] = {
+        "key": [key(r.item) for r in records],
         "id": [r.item.id for r in records],
         "group": [r.item.group or r.item.id for r in records],
         "prompt": [shown(r.item)[0] for r in records],
@@ -69,36 +75,47 @@ def write_part(path: Path, made_from: str, protocols: Sequence[Protocol], record
             columns[column] = [getattr(r.measured.get(protocol.name), name, None) for r in records]
             types[column] = kind
     columns["facts"] = [json.dumps(r.item.facts, ensure_ascii=False) for r in records]
-    mark = json.dumps({"made_from": made_from, "items": digest([r.item.id for r in records])})
-    schema = pa.schema([(name, types.get(name, pa.string())) for name in columns], {KEY: mark.encode()})
-    with atomic_write(path) as stream:
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in columns], {MARK: made_from.encode()})
+    paths = (folder / f"{n:05d}.parquet" for n in itertools.count(rank, of))
+    with atomic_write(next(path for path in paths if not path.exists())) as stream:
         pq.write_table(pa.table(columns, schema=schema), stream)
 
 
-def read_part(
-    path: Path, made_from: str, protocols: Sequence[Protocol], items: Sequence[Item]
-) -> list[Record] | None:
-    """The records of these items, or None when the file is not there or was made from anything else."""
-    try:
-        mark = json.loads((pq.read_schema(path).metadata or {}).get(KEY, b"{}"))
-        if mark != {"made_from": made_from, "items": digest([item.id for item in items])}:
-            return None
-        rows = pq.read_table(path).to_pylist()
-    except (FileNotFoundError, pa.ArrowInvalid, ValueError):
-        return None
-    return [
-        Record(
-            item,
-            {
-                p.name: Measured(**{name: row[f"{p.name}.{name}"] for name in FIELDS})
-                for p in protocols
-                if row[f"{p.name}.numerator"] is not None
-            },
-            row["cut"],
-            row["malformed"],
-        )
-        for item, row in zip(items, rows, strict=True)
+def read_records(
+    folder: Path, made_from: str, protocols: Sequence[Protocol], items: Sequence[Item]
+) -> dict[str, Record]:
+    """The records that there are of these items, by their keys. Files of no use are taken away."""
+    wanted, found = {key(item): item for item in items}, dict[str, Record]()
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            if (pq.read_schema(path).metadata or {}).get(MARK) != made_from.encode():
+                raise ValueError("made from something else")
+            rows = pq.read_table(path).to_pylist()
+            found |= {
+                row["key"]: record(wanted[row["key"]], row, protocols) for row in rows if row["key"] in wanted
+            }
+        except (OSError, pa.ArrowException, ValueError, LookupError):
+            path.unlink(missing_ok=True)
+    return found
+
+
+def record(item: Item, row: Json, protocols: Sequence[Protocol]) -> Record:
+    """A row of a file as it was written."""
+    measured = {
+        p.name: Measured(**{name: row[f"{p.name}.{name}"] for name in FIELDS})
+        for p in protocols
+        if row[f"{p.name}.numerator"] is not None
+    }
+    return Record(item, measured, row["cut"], row["malformed"])
+
+
+def key(item: Item) -> str:
+    """Tells an item, and what is asked of it, from all others."""
+    asked = [
+        [r.begin, r.end, r.text[r.begin : r.end]] if isinstance(r, Passage) else repr(r)
+        for r in item.requests
     ]
+    return digest([item.id, asked])
 
 
 def shown(item: Item) -> tuple[str, str]:

@@ -24,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpt2.console import table
+from gpt2.errors import FormatError
 from gpt2.evaluation import answers
 from gpt2.evaluation.metrics import DRAWS, Interval, percentiles
 from gpt2.evaluation.protocol import Protocol, Statistic
 from gpt2.evaluation.task import Measured
-from gpt2.workspace import Json, atomic_write, write_json
+from gpt2.workspace import Json, atomic_write, read_json, write_json
 
 AT_ONCE = 500
 """Draws of the bootstrap made at a time."""
@@ -136,10 +137,25 @@ class Results:
         return {"model": self.model, "rows": [dataclasses.asdict(row) for row in self.rows]}
 
     def save(self, folder: str | Path) -> None:
-        """Write results.json and the table, results.txt, into a folder."""
-        write_json(Path(folder) / "results.json", self.json())
+        """Write results.json and the table, results.txt, into a folder.
+
+        Rows of other protocols that are there of the same model stay.
+        """
+        path = Path(folder) / "results.json"
+        rows = {row.protocol: row for row in [*earlier(path, self.model), *self.rows]}
+        every = Results(list(rows.values()), self.model)
+        write_json(path, every.json())
         with atomic_write(Path(folder) / "results.txt", "w") as stream:
-            stream.write(self.table() + "\n")
+            stream.write(every.table() + "\n")
+
+
+def earlier(path: Path, model: Json) -> list[Row]:
+    """The rows of results.json, when it is of this model and this version."""
+    try:
+        held = read_json(path) if path.exists() else {}
+        return [Row(**row) for row in held["rows"]] if held.get("model") == model else []
+    except (FormatError, LookupError, TypeError, AttributeError):
+        return []
 
 
 def number(value: float | None) -> str:
@@ -193,6 +209,8 @@ def aggregate(
             continue
         value = float(transformed(numerator / denominator, protocol.statistic))
         interval = None if drawn is None else percentiles(transformed(drawn, protocol.statistic))
+        if interval and protocol.statistic == "percent" and value in (0.0, 100.0):
+            interval = at_the_end(value, int((totals[:, 1] > 0).sum()))
         found[protocol.name] = Value(value, interval, n)
     return found
 
@@ -203,6 +221,15 @@ def surest(own: list[tuple[int, Measured]], share: float) -> list[tuple[int, Mea
         return own
     ranked = sorted(own, key=lambda pair: (-(pair[1].confidence or 0.0), pair[0]))
     return sorted(ranked[: max(1, round(share * len(own)))], key=lambda pair: pair[0])
+
+
+def at_the_end(value: float, units: int) -> Interval:
+    """The exact binomial interval (Clopper and Pearson, 1934) of none or all of so many units.
+
+    There the bootstrap, which can only draw what was seen, has no width.
+    """
+    slack = 100 * (1 - 0.025 ** (1 / units))
+    return (0.0, slack) if value == 0 else (100.0 - slack, 100.0)
 
 
 def transformed(ratio: Any, statistic: Statistic) -> Any:

@@ -18,6 +18,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from gpt2.console import QUIET, Bar, Console
@@ -26,7 +27,7 @@ from gpt2.evaluation.asking import ask, size
 from gpt2.evaluation.datasets import Library
 from gpt2.evaluation.protocol import Protocol
 from gpt2.evaluation.published import judge, size_of
-from gpt2.evaluation.records import Record, read_part, write_part
+from gpt2.evaluation.records import Record, key, read_records, write_records
 from gpt2.evaluation.results import Results, Row, aggregate
 from gpt2.evaluation.task import Item, Malformed, Task
 from gpt2.evaluation.tasks import tasks_named
@@ -35,8 +36,8 @@ from gpt2.model.device import PLAIN, Compute
 from gpt2.training.trainer import Callback
 from gpt2.workspace import Json, Workspace, digest, versions
 
-CHARACTERS_AT_ONCE = 250_000
-"""Text of a part for the 124M, about a minute of work on a processor; larger models have smaller parts."""
+CHARACTERS_AT_ONCE = 60_000
+"""Text of a part for the 124M, a quarter of a minute on a processor; larger models have smaller parts."""
 SAMPLE = "The quick brown fox jumps over the lazy dog, 1234 times; naïve."
 """How a vocabulary cuts this tells it from others."""
 
@@ -105,7 +106,7 @@ def evaluate(
             wait()
             run = replace(run, processes=1, console=QUIET)
         rows = [row for task, kept in chosen for row in measure(run, task, kept)]
-        results = Results(rows, facts_of(model, compute))
+        results = Results(rows, facts_of(model, compute) | ({"fingerprint": print_of} if folder else {}))
         if folder is not None and rank == 0:
             results.save(folder)
         wait()
@@ -161,12 +162,13 @@ def measure(run: Run, task: Task, kept: Sequence[Protocol]) -> list[Row]:
     bad = [item.reason for item in items if isinstance(item, Malformed)]
     reasons = Counter(bad + [r.malformed for r in records if r.malformed])
     remarks = tuple(task.remarks(rows, [(r.item, r.measured) for r in done]))
+    whole = found.is_whole(digests) and not reasons
     lines = []
     for p in kept:
         row = without(task, p, size, "not measured: no item could be asked")
         if value := values.get(p.name):
             low, high = value.interval or (None, None)
-            judged = judge(size, p, value.value, value.interval, whole=len(done) == task.whole)
+            judged = judge(size, p, value.value, value.interval, whole and len(done) == task.whole)
             row = replace(
                 row, value=value.value, low=low, high=high, n=value.n, verdict=judged.verdict,
                 data=f"{found.label(digests)}; {amount(len(done), task.whole, run.limit)}",
@@ -195,37 +197,40 @@ def amount(n: int, whole: int | None, limit: int | None) -> str:
 
 
 def asked(run: Run, task: Task, items: Sequence[Item], made_from: str) -> list[Record]:
-    """The records of the items: parts that are done are read, this process's others are asked."""
-    protocols, records = task.protocols, []
+    """The records of the items: those that are there are read, this process's others are asked."""
+    protocols = task.protocols
     place = f"{task.name}.{protocols[0].data}.{protocols[0].name}"
     folder = run.out / "items" / place if run.out else None
-    parts = cut(items, run.characters)
-    mine = [k for k in range(len(parts)) if k % run.processes == run.rank or run.processes == 1]
-    weight = {k: sum(size(request) for item in parts[k] for request in item.requests) for k in mine}
-    done = 0
-    with run.console.progress(f"{task.name} {protocols[0].name}", sum(weight.values()), "characters") as bar:
-        for k, part in enumerate(parts):
-            path = folder / f"{k:05d}.parquet" if folder else None
-            found = read_part(path, made_from, protocols, part) if path else None
-            if found is None and k in weight:
-                found = answered(run, task, part, bar)
-                if path:
-                    write_part(path, made_from, protocols, found)
-            elif k in weight:
-                bar.skip(weight[k])
-            records += found or []
-            done += len(part)
-            bar.advance(0, note=f"{done:,} of {len(items):,} items")
-    if folder and run.processes == 1:
-        for left in sorted(folder.glob("[0-9]*.parquet"))[len(parts) :]:
-            left.unlink()  # of a run with more items
-    return records
+    known = read_records(folder, made_from, protocols, items) if folder else {}
+    keys = {id(item): key(item) for item in items}
+    parts = cut(items, run.characters)[run.rank if run.processes > 1 else 0 :: run.processes]
+    weight = sum(map(weight_of, chain(*parts)))
+    with run.console.progress(f"{task.name} {protocols[0].name}", weight, "characters") as bar:
+        for part in parts:
+            missing = [item for item in part if keys[id(item)] not in known]
+            bar.skip(sum(map(weight_of, part)) - sum(map(weight_of, missing)))
+            if missing:
+                found = answered(run, task, missing, bar)
+                known |= {keys[id(record.item)]: record for record in found}
+                if folder:
+                    write_records(folder, made_from, protocols, found, run.rank, run.processes)
+            bar.advance(0, note=f"{len(known):,} of {len(items):,} items")
+    return [known[keys[id(item)]] for item in items if keys[id(item)] in known]
+
+
+def weight_of(item: Item) -> int:
+    """Characters of all that is asked of an item at first."""
+    return sum(size(request) for request in item.requests)
 
 
 def answered(run: Run, task: Task, part: Sequence[Item], bar: Bar) -> list[Record]:
     """Ask the items of a part."""
+
+    def more(characters: float) -> None:
+        bar.total = (bar.total or 0) + characters
+
     records = []
-    for item, found in zip(part, ask(run.model, task, part, run.compute, bar.advance), strict=True):
+    for item, found in zip(part, ask(run.model, task, part, run.compute, bar.advance, more), strict=True):
         if isinstance(found, Malformed):
             records.append(Record(item, {}, malformed=found.reason))
         else:
@@ -242,7 +247,7 @@ def cut(items: Sequence[Item], characters: int) -> list[list[Item]]:
             parts.append([])
             held = 0
         parts[-1].append(item)
-        held += sum(size(request) for request in item.requests)
+        held += weight_of(item)
     return parts
 
 

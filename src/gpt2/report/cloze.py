@@ -25,7 +25,6 @@ PEOPLE = {"nouns": 96.0, "names": 92.0}
 """The paper's Figure 2."""
 BAJGAR = {"nouns": 83.7, "names": 78.4}
 """The paper's Figure 2: the best system before (Bajgar et al., 2016)."""
-CHANCE = 10.0
 SHOWN = 3
 """Sentences of a question's context that are shown."""
 
@@ -101,7 +100,7 @@ def main_figure(rows: list[Json], made: Json, kinds: list[str]) -> Html:
         kind: [Share(name, parameters, row[k]) for name, parameters, *row in PAPER]
         for k, kind in ((2, "nouns"), (3, "names"))
     }
-    levels = [("chance", "chance", CHANCE)]
+    levels = [("chance", f"chance, {kind}", made["chance"][kind]) for kind in kinds]
     levels += [(kind, f"most frequent of ten, {kind}", made["most_frequent"][kind]) for kind in kinds]
     people = [(kind, f"people, {kind}", value) for kind, value in PEOPLE.items()]
     people += [(f"{kind} before", f"Bajgar et al., {kind}", value) for kind, value in BAJGAR.items()]
@@ -118,10 +117,11 @@ def main_figure(rows: list[Json], made: Json, kinds: list[str]) -> Html:
         ),
     ]
     frequent = " and ".join(f"{made['most_frequent'][kind]:.1f}% ({kind})" for kind in kinds)
+    chance = " and ".join(f"{made['chance'][kind]:.1f}% ({kind})" for kind in kinds)
     caption = [
         tag("b", "The word that was left out, of ten."),
         " Scored as in the paper: the probability of the word and of the rest of the sentence after it. Left: bars "
-        f"are 95% intervals from a bootstrap over whole sources; dotted is chance ({CHANCE:.0f}%), dashed the word "
+        f"are 95% intervals from a bootstrap over whole sources; dotted is chance, {chance}, dashed the word "
         f"that the context has most often: {frequent}. Right: Table 3's values; dashed are people "
         f"({PEOPLE['nouns']:.1f}% nouns, {PEOPLE['names']:.1f}% names), dotted the best system before "
         f"({BAJGAR['nouns']} and {BAJGAR['names']}%, Bajgar et al.). ",

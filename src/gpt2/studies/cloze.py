@@ -25,7 +25,7 @@ from gpt2.evaluation.cloze import ClozeConfig, build, write_cloze
 from gpt2.evaluation.results import aggregate
 from gpt2.evaluation.sentences import WORD
 from gpt2.evaluation.task import Item
-from gpt2.evaluation.tasks.cloze import LAST_WORD, OwnCloze, read
+from gpt2.evaluation.tasks.cloze import LAST_WORD, OwnCloze, guess, read
 from gpt2.model.checkpoint import Model
 from gpt2.model.device import Compute
 from gpt2.workspace import Json
@@ -50,7 +50,14 @@ def make_questions(documents: Iterable[Document], heldout: set[str], folder: Pat
     try:
         made = build(kept, QUESTIONS, training)
     except TooLittleData:
-        return {"counts": {}, "sources": {}, "in_context": None, "most_frequent": {}, "examples": []}
+        return {
+            "counts": {},
+            "sources": {},
+            "in_context": None,
+            "chance": {},
+            "most_frequent": {},
+            "examples": [],
+        }
     write_cloze(made, folder)
     asked: dict[str, list[Json]] = {}
     for i, row in enumerate(read(folder / "cloze.jsonl")):
@@ -61,6 +68,11 @@ def make_questions(documents: Iterable[Document], heldout: set[str], folder: Pat
         "counts": {kind: len(rows) for kind, rows in asked.items()},
         "sources": {kind: len({row["group"] for row in rows}) for kind, rows in asked.items()},
         "in_context": made.in_context,
+        "chance": {
+            kind: 100 * sum(guess(row["answer"], row["choices"]) for row in rows) / len(rows)
+            for kind, rows in asked.items()
+            if kind != LAST_WORD
+        },
         "most_frequent": {
             kind: 100 * sum(map(most_frequent_is_right, rows)) / len(rows)
             for kind, rows in asked.items()

@@ -3,7 +3,10 @@
     last-word               every token of the passage's last word is the likeliest, as in `lambada/last-word`
     last-word-perplexity    exp of the mean of -log P(last word)
     nouns, names            the word of the ten for which P(word and the rest of the sentence) is greatest, as in
-                            `cbt-cn/rest`; guessing gives 10 %
+                            `cbt-cn/rest`
+
+Guessing gives 10 % for nouns. Where a context has fewer than ten names, nouns fill the ten, which a capital
+letter tells from the answer; so for names guessing is what `guess` says, and the run's remarks.
 
 The twenty sentences before a ten-choice question are joined by spaces; of those that do not fit into the
 model's context the first are not read. Intervals are drawn over the sources of the questions. The file is
@@ -46,6 +49,12 @@ def checked(name: str, row: Json) -> Json | Malformed:
     ):
         return Malformed(name, f"no {BLANK}, or the answer is none of the choices")
     return row
+
+
+def guess(answer: str, choices: Sequence[str]) -> float:
+    """The chance of the answer among the choices that are written as it is, with a capital or without."""
+    alike = [word for word in choices if word[:1].isupper() == answer[:1].isupper()]
+    return 1 / len(alike)
 
 
 class OwnCloze(Task):
@@ -116,6 +125,24 @@ class OwnCloze(Task):
             LAST_WORD: Measured(float(reply.is_greedy)),
             "last-word-perplexity": Measured(-reply.logprob),
         }
+
+    def remarks(
+        self,
+        rows: Sequence[Json | Malformed],  # noqa: ARG002
+        done: Sequence[tuple[Item, Mapping[str, Measured]]],
+    ) -> Sequence[str]:
+        """What guessing would give, and how many sources there are."""
+        lines = []
+        for kind in (LAST_WORD, "nouns", "names"):
+            own = [item for item, _ in done if item.facts["kind"] == kind]
+            if own:
+                sources = f"{kind}: {len(own):,} questions of {len({item.group for item in own}):,} sources"
+                chances = [
+                    guess(item.facts["answer"], item.facts["candidates"]) for item in own if kind != LAST_WORD
+                ]
+                at = f", guessing is right in {100 * sum(chances) / len(chances):.1f} %" if chances else ""
+                lines.append(sources + at)
+        return lines
 
 
 TASKS = (OwnCloze(),)

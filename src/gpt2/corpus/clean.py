@@ -256,23 +256,3 @@ def finish(folder: Path, notes: Sequence[Json], rules: Rules) -> Cleaned:
         {name: dropped[name] for name in [EMPTY, *(r.name for r in rules if isinstance(r, Judging))]},
         {rule.name: taken[rule.name] for rule in rules if isinstance(rule, Mending | SharedLines)},
     )
-
-
-# What the recipe calls until it has a Cleaner
-
-
-def shared_lines(documents: Iterable[Document]) -> Frames:
-    """The frames of the embedded site."""
-    return Frames.of((dataclasses.replace(d, url=None) for d in documents), SharedLines())
-
-
-def mend(text: str, shared: Frames | None = None) -> tuple[str, Counter[str]]:
-    """A text after the mending rules of the embedded site."""
-    cleaner = Cleaner(SITE, shared)
-    return cleaner.mend(text, None), cleaner.taken
-
-
-def refuse(text: str) -> str | None:
-    """Why a text is no document of the embedded site."""
-    found = Cleaner(tuple(rule for rule in SITE if isinstance(rule, Judging))).clean(Document(text))
-    return found.reason if isinstance(found, Dropped) else None

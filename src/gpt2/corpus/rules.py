@@ -15,6 +15,7 @@ of its table A1, C4's line and page rules. Rejected: a learned classifier of goo
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass, fields
 from importlib import resources
 from typing import ClassVar
@@ -34,8 +35,10 @@ class Rule:
         """`ConfigError` for a setting that cannot be."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, float | int) and value < 0:
-                raise ConfigError(f"{field.name} of rule {self.name!r} is {value}; it cannot be below 0")
+            if isinstance(value, float | int) and not 0 <= value < math.inf:
+                raise ConfigError(
+                    f"{field.name} of rule {self.name!r} is {value}; give a number of 0 or more"
+                )
             if field.type == "Share" and value > 1:
                 raise ConfigError(f"{field.name} of rule {self.name!r} is a share from 0 to 1, not {value}")
 

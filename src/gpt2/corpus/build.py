@@ -117,7 +117,7 @@ def build(config: BuildConfig, out: str | Path, console: Console = QUIET, engine
         if not path.exists():
             raise InputError(f"there is no file or folder {path}; check the path")
     rules = config.chosen_rules
-    with Workspace(Path(out).absolute()) as work:
+    with Workspace(Path(out).absolute()) as work, engine.aside():
         return Build(config, rules, work, console, engine).run()
 
 

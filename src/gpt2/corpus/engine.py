@@ -18,9 +18,10 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -69,6 +70,10 @@ class Engine:
                 yield from map(do, jobs)
             return
         yield from self._run_beside(work, jobs)
+
+    def aside(self) -> AbstractContextManager[object]:
+        """Within it, what Ray prints of its workers goes to standard error: standard output is for results."""
+        return redirect_stdout(sys.stderr) if self.cluster else nullcontext()
 
     def _run_beside(self, work: Work, jobs: Sequence[Json]) -> Iterator[Json]:
         left = dict(enumerate(jobs))

@@ -20,6 +20,8 @@ pages.py          Page: what a record holds, its encodings undone
 extract.py        pages to main text, in a child process that a page cannot stall
 head.py           title, date and canonical address that a page names
 sandbox.py        the child process
+gold.py           extraction measured on pages marked by hand
+texts.py          WARC files to documents, by that
 clean.py          documents mended or dropped by rules, drops kept with their reasons
 rules.py          the rules that drop: Wikipedia, length, language, Gopher's and C4's
 mending.py        the rules that mend: mojibake, control characters, notices

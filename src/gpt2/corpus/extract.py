@@ -17,6 +17,7 @@ import json
 import logging
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
@@ -92,6 +93,12 @@ def method_named(method: str) -> Callable[[str, str | None], str]:
     return BY_METHOD[method]
 
 
+def installed_methods() -> list[Method]:
+    """The methods whose packages are installed."""
+    packages = {"default": "trafilatura", "fast": "resiliparse", "newspaper": "newspaper"}
+    return [method for method in METHODS if find_spec(packages[method])]
+
+
 def other_kind(data: bytes) -> str | None:
     """What a file is by its first bytes, when that is not HTML."""
     start = XML_HEAD.match(data[:4096])
@@ -115,11 +122,14 @@ def by_resiliparse(html: str, url: str | None) -> str:  # noqa: ARG001
 
 
 def by_newspaper(html: str, url: str | None) -> str:
-    """The main text by newspaper4k, which is asked for nothing else."""
+    """The main text by newspaper4k; none of a page over which it stumbles, be it for want of a language's package."""
     newspaper = need("newspaper", "newspaper")
     article = newspaper.Article(url or "http://localhost/", fetch_images=False)
-    article.download(input_html=html)
-    article.parse()
+    try:
+        article.download(input_html=html)
+        article.parse()
+    except Exception:
+        return ""
     return article.text or ""
 
 

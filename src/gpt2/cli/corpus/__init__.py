@@ -5,6 +5,7 @@ gpt2 corpus build --text my_texts/ --out corpus
 build.py       gpt2 corpus build
 clean.py       gpt2 corpus clean
 dedupe.py      gpt2 corpus dedupe
+extract.py     gpt2 corpus extract
 fetch.py       gpt2 corpus fetch
 links.py       gpt2 corpus links
 """
@@ -13,14 +14,15 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from gpt2.cli.corpus import build, clean, dedupe, fetch, links
+from gpt2.cli.corpus import build, clean, dedupe, extract, fetch, links
 
 app = App(name="corpus", help="Links to pages to documents (paper 2.1).")
 app.command(fetch.fetch)
 app.command(build.build)
+app.command(extract.extract)
 app.command(clean.clean)
 app.command(dedupe.dedupe)
 app.command(links.links)
-IN_ORDER = ("links", "fetch", "build", "clean", "dedupe")
+IN_ORDER = ("links", "fetch", "extract", "build", "clean", "dedupe")
 for place, name in enumerate(IN_ORDER):
     app[name].sort_key = place

@@ -22,7 +22,7 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,7 +182,7 @@ class Reproduction:
         except TooLittleData as error:
             self.console.say(f"{error}; GPT-2's own vocabulary is used instead")
             tokenizer = Tokenizer.gpt2()
-        rows: Iterator[tuple[str, str, str]] = ((d.id, d.group, d.text) for d in documents)
+        rows = ((d.id, d.group, d.text, d.url) for d in documents)
         write_shards(rows, tokenizer, folder / "shards", heldout, console=self.console)
         shards = Shards.open(folder / "shards")
         kept_out = [d for d in documents if d.group in heldout]

@@ -2,18 +2,18 @@
 
 gpt2 tokens learn texts/ vocabulary --size 8192
 gpt2 tokens write texts/ shards --vocabulary vocabulary
-gpt2 tokens inspect shards
+gpt2 tokens inspect shards --at 123456
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
 import gpt2
-from gpt2.cli.talk import TALK, Count, Seed, Talk, text_or_input
+from gpt2.cli.talk import TALK, Count, Seed, Talk, Whole, text_or_input
 from gpt2.errors import FormatError, InputError
 from gpt2.workspace import Json
 
@@ -90,7 +90,7 @@ def write(
     Parameters
     ----------
     text:
-        A file or folder of text (.txt, .md, .jsonl, .parquet), or the documents.parquet of a corpus.
+        A file or folder of text (.txt, .md, .jsonl, .parquet), or a corpus.
     out:
         Folder for the shards.
     vocabulary:
@@ -105,20 +105,50 @@ def write(
 
     documents = list(read_text(text))
     kept_out = choose_heldout([d.group for d in documents], heldout, seed)
-    rows = ((d.id, d.group, d.text) for d in documents)
+    rows = ((d.id, d.group, d.text, d.url) for d in documents)
     talk.facts(write_shards(rows, tokenizer(vocabulary), out, kept_out, console=talk.console))
 
 
 @app.command
-def inspect(path: Path, *, talk: Talk = TALK) -> None:
+def inspect(
+    path: Path,
+    *,
+    at: Whole | None = None,
+    document: str | None = None,
+    split: Literal["train", "heldout"] = "train",
+    talk: Talk = TALK,
+) -> None:
     """What is in a folder of token shards (every checksum is verified) or in a token file of another program.
 
     Parameters
     ----------
     path:
         Folder of token shards, or a .bin file of llm.c or nanoGPT.
+    at:
+        Number of a token, counted from 0: tells the document and the address that it came from.
+    document:
+        Id or address of a document: tells where its tokens are.
+    split:
+        Where token `at` is counted.
     """
-    talk.facts(token_file(path) if path.is_file() else gpt2.Shards.open(path, verify=True).summary)
+    if at is not None and document is not None:
+        raise InputError("give either --at or --document")
+    if path.is_file():
+        if at is not None or document is not None:
+            raise InputError(
+                f"{path} does not say where its tokens came from; only a folder of token shards does"
+            )
+        talk.facts(token_file(path))
+    elif at is None and document is None:
+        talk.facts(gpt2.Shards.open(path, verify=True).summary)
+    else:
+        from gpt2.tokens import trace
+
+        shards = gpt2.Shards.open(path)
+        place = (
+            trace.document(shards, document) if document is not None else trace.token(shards, at or 0, split)
+        )
+        talk.facts(vars(place) | {"files": ", ".join(place.files)})
 
 
 def numbers_in(text: str) -> list[int]:

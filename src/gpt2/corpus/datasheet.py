@@ -51,7 +51,11 @@ def write_datasheet(
             "faults": list(faults),
             "settings": settings,
             **totals(shards),
-            "removals": {"urls": len(removals.urls), "domains": list(removals.domains), "documents": 0},
+            "removals": {
+                "urls": len(removals.urls),
+                "domains": list(removals.domains),
+                "documents": sum(row["count"] for row in built["drops"] if row["step"] == "removals"),
+            },
         },
     )
 

@@ -4,9 +4,9 @@
 then rewrites the shards that have such documents, each whole or not at all, and the datasheet: killed at any
 moment, the next call or build ends what was begun. A domain covers its subdomains; an address is compared in
 its canonical form, with the document's id too. Token shards are another step's files and are not touched:
-`token_files_with` says which of them hold a document and must be written anew.
+`to_rewrite` says which of them hold what was removed and must be written anew.
 
-Pages and texts of the build (`pages/`, `texts/`) still hold what was removed. They are needed to build again,
+The stages of the build (`pages/`, `texts/`, ...) still hold what was removed. They are needed to build again,
 under which nothing removed comes back; to be rid of them too, delete those folders.
 
     remove(Path("corpus"), Removals(domains=("example.org",)))
@@ -14,9 +14,8 @@ under which nothing removed comes back; to be rid of them too, delete those fold
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,10 +24,12 @@ from gpt2.corpus.datasheet import after_removal, facts
 from gpt2.corpus.documents import Document, corpus_files, parquet_rows, read_documents, write_documents
 from gpt2.corpus.links import canonical
 from gpt2.errors import FormatError, InputError
-from gpt2.workspace import Json, read_json, write_json
+from gpt2.tokens import trace
+from gpt2.tokens.shards import Shards
+from gpt2.workspace import Json, Workspace, read_json, write_json
 
 REMOVALS = "removals.json"
-HOLDING = ("pages", "texts")
+HOLDING = ("pages", "texts", "clean", "duplicates")
 """Folders of a build that still have what was removed."""
 
 
@@ -56,14 +57,17 @@ class Removals:
                 return True
         return False
 
+    def covers_address(self, address: str) -> bool:
+        """Whether an address, in any form, is to be removed."""
+        named = self.urls and (address in self.urls or canonical(address) in self.urls)
+        return bool(named) or self.in_domain(address)
+
     def in_domain(self, address: str) -> bool:
         """Whether an address is of one of the domains."""
-        host = host_of(address)
-        return any(host == domain or host.endswith("." + domain) for domain in self.domains)
-
-    def __or__(self, other: Removals) -> Removals:
-        both = {f.name: {*getattr(self, f.name), *getattr(other, f.name)} for f in dataclasses.fields(self)}
-        return Removals(**{name: tuple(sorted(values)) for name, values in both.items()})
+        host, wanted = host_of(address), frozenset(self.domains)
+        while host and host not in wanted:
+            host = host.partition(".")[2]
+        return bool(host)
 
 
 def host_of(address: str) -> str:
@@ -118,8 +122,14 @@ def home(corpus: Path) -> Path:
 def remove(corpus: Path, what: Removals) -> list[Json]:
     """Remove documents from a corpus; returns for each shard that was rewritten its name and the ids that went.
 
-    Raises `InputError` where there is no corpus.
+    Raises `InputError` where there is no corpus, `BusyError` while it is being built.
     """
+    with Workspace(home(corpus)):
+        return remove_from(corpus, what)
+
+
+def remove_from(corpus: Path, what: Removals) -> list[Json]:
+    """The same, when no other process works there."""
     folder = home(corpus)
     path = folder / REMOVALS
     rows = read_json(path)["asked"] if path.exists() else []
@@ -142,6 +152,14 @@ def still_held(corpus: Path) -> list[Path]:
     return [folder for name in HOLDING if (folder := home(corpus) / name).exists()]
 
 
-def token_files_with(rows: Iterable[Json], what: Removals) -> Iterator[Json]:
-    """Of rows with id, url and file, those of documents to be removed."""
-    return (row for row in rows if what.covers_any((row["id"], row["url"])))
+def to_rewrite(tokens: Path, what: Removals) -> Json:
+    """What must be written anew of a folder of token shards: files, and the documents in them that are to go.
+
+    The vocabulary may have been learned from them too; a model trained on the tokens has read them.
+    """
+    shards = Shards.open(tokens)
+    found = list(trace.places(shards, lambda id, url: what.covers_any((url, id))))
+    return {
+        "documents": [{"id": place.id, "url": place.url, "files": place.files} for place in found],
+        "files": sorted({name for place in found for name in place.files}),
+    }

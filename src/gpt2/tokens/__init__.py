@@ -5,6 +5,7 @@ vocabulary.py  vocabulary files: encoder.json, vocab.bpe, tokenizer.json
 learn.py       learning merges from texts under the paper's rule
 token_files.py files of 16-bit tokens: ours, llm.c's, nanoGPT's
 shards.py      a folder of token files with documents, held-out split and checksums
+trace.py       from a token back to its document and address
 data/          GPT-2's merges, under OpenAI's notice
 
 tokenizer = Tokenizer.learn(texts, 8192)

@@ -3,7 +3,7 @@
     shards/index.json                    written last: files, lengths, checksums
     shards/tokenizer/                    the vocabulary that the ids belong to
     shards/train/tokens-00000.bin        uint16 tokens behind a header, llm.c's layout (token_files.py)
-    shards/train/documents.parquet       id, group, start and UTF-8 bytes of each document
+    shards/train/documents.parquet       id, group, address, start and UTF-8 bytes of each document
     shards/heldout/...                   the same for documents that training must not see
 
 `<|endoftext|>` stands before each document: every first token has it as context, and it ends the document
@@ -37,8 +37,8 @@ BATCH_CHARACTERS = 8_000_000
 LARGEST_FILE = 2**31 - 1
 """tokens; the header counts them in an int32"""
 
-Document = tuple[str, str, str]
-"""id, group, text"""
+Document = tuple[str, str, str] | tuple[str, str, str, str | None]
+"""id, group, text, and the address it was taken from where there is one"""
 
 
 def choose_heldout(groups: Sequence[str], fraction: float, seed: int) -> set[str]:
@@ -96,12 +96,12 @@ def write_shards(
     ):
         writers = {name: _SplitWriter(draft / name, shard_tokens) for name in ("train", "heldout")}
         for batch in _batches(documents):
-            ids, offsets = tokenizer.encode_batch([text for _, _, text in batch])
+            ids, offsets = tokenizer.encode_batch([document[2] for document in batch])
             sizes = np.diff(np.concatenate([[0], np.cumsum(token_bytes[ids])])[offsets])
             lengths = np.diff(offsets)
-            out = np.array([group in heldout for _, group, _ in batch])
+            out = np.array([document[1] in heldout for document in batch])
             for name, chosen in (("train", ~out), ("heldout", out)):
-                rows = [batch[i][:2] for i in np.flatnonzero(chosen)]
+                rows = [(*batch[i][:2], *(batch[i][3:] or [None])) for i in np.flatnonzero(chosen)]
                 kept = ids[np.repeat(chosen, lengths)]
                 writers[name].add(rows, kept, lengths[chosen], sizes[chosen], tokenizer.end_of_text)
             bar.advance(len(ids) + len(batch))
@@ -151,6 +151,7 @@ class _SplitWriter:
         types = {
             "id": pyarrow.string(),
             "group": pyarrow.string(),
+            "url": pyarrow.string(),
             "start": pyarrow.int64(),
             "bytes": pyarrow.int64(),
         }
@@ -158,16 +159,18 @@ class _SplitWriter:
         self._table = pyarrow.parquet.ParquetWriter(folder / TABLE, self._schema)
 
     def add(
-        self, rows: list[tuple[str, str]], ids: Ids, lengths: Offsets, sizes: Offsets, end_of_text: int
+        self, rows: list[tuple[Any, ...]], ids: Ids, lengths: Offsets, sizes: Offsets, end_of_text: int
     ) -> None:
-        """Append documents: rows of id and group, the ids of all, tokens and UTF-8 bytes of each."""
+        """Append documents: rows of id, group and address, the ids of all, tokens and UTF-8 bytes of each."""
         if not rows:
             return
         starts = np.cumsum(lengths) - lengths
         tokens = np.insert(ids, starts, end_of_text).astype("<u2")
-        names, groups = ([sound(name) for name in column] for column in zip(*rows, strict=True))
+        names, groups, urls = (
+            [name if name is None else sound(name) for name in column] for column in zip(*rows, strict=True)
+        )
         begins = self.tokens + starts + np.arange(len(rows))
-        columns = {"id": names, "group": groups, "start": begins, "bytes": sizes}
+        columns = {"id": names, "group": groups, "url": urls, "start": begins, "bytes": sizes}
         self._table.write_table(self._arrow.table(columns, schema=self._schema))
         self.documents += len(rows)
         self.tokens += len(tokens)
@@ -211,31 +214,42 @@ class Split(Tokens):
 
     def __init__(self, folder: Path, files: Sequence[TokenFile], end_of_text: int) -> None:
         super().__init__(files, end_of_text)
-        self.folder = folder
+        self.folder, self.files = folder, list(files)
+        self._columns: dict[str, Any] = {}
 
-    def _column(self, name: str) -> Any:
+    def column(self, name: str) -> Any:
+        """A column of the table of documents, as Arrow has it: id, group, url, start or bytes."""
+        import pyarrow
         import pyarrow.parquet
 
-        return pyarrow.parquet.read_table(self.folder / TABLE, columns=[name]).column(name)
+        if name not in self._columns:
+            with pyarrow.parquet.ParquetFile(self.folder / TABLE) as file:
+                if name in file.schema_arrow.names:
+                    self._columns[name] = file.read([name]).column(name)
+                else:  # a folder written before addresses were kept
+                    self._columns[name] = pyarrow.chunked_array(
+                        [pyarrow.nulls(file.metadata.num_rows, "string")]
+                    )
+        return self._columns[name]
 
     @cached_property
     def starts(self) -> npt.NDArray[np.int64]:
         """Where the `<|endoftext|>` of each document stands, [n_documents] int64."""
-        return np.asarray(self._column("start").to_numpy(), np.int64)
+        return np.asarray(self.column("start").to_numpy(), np.int64)
 
     @cached_property
     def document_ids(self) -> list[str]:
         """The id of each document."""
-        return list(self._column("id").to_pylist())
+        return list(self.column("id").to_pylist())
 
     @cached_property
     def groups(self) -> list[str]:
         """The group of each document."""
-        return list(self._column("group").to_pylist())
+        return list(self.column("group").to_pylist())
 
     @cached_property
     def _bytes(self) -> npt.NDArray[np.int64]:
-        return np.asarray(self._column("bytes").to_numpy(), np.int64)
+        return np.asarray(self.column("bytes").to_numpy(), np.int64)
 
     def n_bytes(self, i: int) -> int:
         """How long the text of document i is in UTF-8 bytes."""

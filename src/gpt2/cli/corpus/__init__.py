@@ -8,13 +8,14 @@ dedupe.py      gpt2 corpus dedupe
 extract.py     gpt2 corpus extract
 fetch.py       gpt2 corpus fetch
 links.py       gpt2 corpus links
+remove.py      gpt2 corpus remove
 """
 
 from __future__ import annotations
 
 from cyclopts import App
 
-from gpt2.cli.corpus import build, clean, dedupe, extract, fetch, links
+from gpt2.cli.corpus import build, clean, dedupe, extract, fetch, links, remove
 
 app = App(name="corpus", help="Links to pages to documents (paper 2.1).")
 app.command(fetch.fetch)
@@ -23,6 +24,7 @@ app.command(extract.extract)
 app.command(clean.clean)
 app.command(dedupe.dedupe)
 app.command(links.links)
-IN_ORDER = ("links", "fetch", "extract", "build", "clean", "dedupe")
+app.command(remove.remove)
+IN_ORDER = ("build", "remove", "links", "fetch", "extract", "clean", "dedupe")
 for place, name in enumerate(IN_ORDER):
     app[name].sort_key = place

@@ -157,7 +157,9 @@ class Saver:
         self.run = run
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
-        self._begun = self._done = 0
+        self._begun = 0
+        self.done = 0
+        """Step of the last checkpoint that is whole; 0 for none."""
 
     @property
     def busy(self) -> bool:
@@ -179,7 +181,7 @@ class Saver:
         said = sentence(failure)
         if said is None:
             raise failure
-        intact = f"that of step {self._done:,} is whole" if self._done else "there is none before it"
+        intact = f"that of step {self.done:,} is whole" if self.done else "there is none before it"
         raise WorkbenchError(
             f"the checkpoint of step {self._begun:,} could not be written ({said}); {intact}: "
             "mend that and go on with --resume"
@@ -204,7 +206,7 @@ class Saver:
                 state.write(folder)
             for name in keep:
                 link(checkpoint, self.run / name, "card.json", leave_out=NOT_KEPT)
-            self._done = self._begun
+            self.done = self._begun
         except BaseException as error:  # told by `check`, in the thread that trains
             self._failure = error
 

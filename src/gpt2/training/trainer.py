@@ -88,6 +88,10 @@ def train(
             )
         batches = Batches(shards.train, config.model.n_ctx, config.batch, config.seed)
         crew.check(config.batch, config.accumulate)
+        if config.keep_best and not callbacks:
+            raise ConfigError(
+                "keep_best needs held-out documents, and there are none; write shards that have some"
+            )
         with Workspace(config.out) if crew.first else contextlib.nullcontext():
             run = Run(config, shards, batches, compute, crew, callbacks, console if crew.first else QUIET)
             return run.go(resume_run)
@@ -186,6 +190,7 @@ class Run:
         if said := resume.differences(state["made_with"], now):
             self.console.say(said)
         self.progress = resume.restore(config.out, state, self.model, self.learner, self.average)
+        self.saver.done = self.progress.step
         return self.progress.step
 
     def step(self, bar: Bar, stopping: Stopping) -> None:

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2.corpus.blocklist import MEDIA_ENDINGS, MEDIA_HOSTS, REDDIT, WIKIPEDIA, under
-from gpt2.corpus.dumps import Row
 from gpt2.corpus.links import Gathered, LinksConfig, canonical, gather, read_links
 from gpt2.corpus.sift import SAMPLES, Sieve, rules_of
+from gpt2.corpus.sources import COLUMNS, entry
 from gpt2.errors import ConfigError, FormatError, InputError
 
 SUBREDDITS = "# no fiction\nr/Books\n/r/worldnews/\nnone_of_these\n\n  ART  # as it is written\n"
@@ -164,8 +164,7 @@ def fallen(rows: list[dict[str, Any]], rule: str, config: LinksConfig | None = N
     """The rows that fall to a rule when it is the only one."""
     config = config or LinksConfig()
     sieve = Sieve([r for r in rules_of(config) if r.name == rule])
-    known = Row.__struct_fields__
-    made = [Row(**{name: row[name] for name in known if name in row}) for row in rows]
+    made = [entry({name: row[name] for name in COLUMNS if name in row}) for row in rows]
     return [
         row
         for row, one in zip(rows, made, strict=True)

@@ -8,10 +8,10 @@ sources, spills and parts, and with the pages of a host far apart, which suits a
 file a bucket and source (58,000 files for 19 years of months), and a sort of all rows, which must compare them.
 
     with Path("rows").open("wb") as stream:
-        rows = Buckets(stream)
+        rows = Buckets(stream, SPILL)
         rows.add("http://a.org/", 4, "2005-06-23", None, ("RS_2005-06.zst",))
         spills = rows.close()
-    links = list(merged([(Path("rows"), spills)]))   # [Merged(url='http://a.org/', votes=4, ...)]
+    links = list(merged([(Path("rows"), spills)], LARGEST))   # [Merged(url='http://a.org/', votes=4, ...)]
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class Merged(NamedTuple):
 
 
 class Buckets:
-    """Rows on their way to a file."""
+    """Rows on their way to a file, of which up to `spill` bytes are kept in memory."""
 
-    def __init__(self, stream: IO[bytes], spill: int = SPILL) -> None:
+    def __init__(self, stream: IO[bytes], spill: int) -> None:
         self._stream, self._spill = stream, spill
         self._parts = [bytearray() for _ in range(BUCKETS)]
         self._size = 0
@@ -95,8 +95,8 @@ def hash_of(url: str) -> int:
     return int.from_bytes(hashlib.blake2b(url.encode(), digest_size=8).digest(), "big")
 
 
-def merged(files: Sequence[tuple[Path, list[list[int]]]], largest: int = LARGEST) -> Iterator[Merged]:
-    """The links of all files, each address once, in the order of their hashes."""
+def merged(files: Sequence[tuple[Path, list[list[int]]]], largest: int) -> Iterator[Merged]:
+    """The links of all files, each address once, in the order of their hashes; `largest` bytes at a time."""
     for bucket in range(BUCKETS):
         size = sum(places[bucket + 1] - places[bucket] for _, spills in files for places in spills)
         parts = size // largest + 1

@@ -13,7 +13,7 @@ before is used and the fault is named. A reader without patience (`faults` is No
 either. One dump takes up to 2.2 GB of memory, for the window.
 
     python -c "from gpt2.corpus.dumps import Reading, submissions; from pathlib import Path
-    print(sum(row.vote_count >= 3 for row in submissions(Reading(Path('RS_2011-01.zst'), faults=[]))))"
+    print(sum(len(rows) for rows in submissions(Reading(Path('RS_2011-01.zst'), faults=[]))))"
 """
 
 from __future__ import annotations
@@ -37,31 +37,30 @@ from gpt2.errors import FormatError, InputError
 
 PIECE = 1 << 14
 """Bytes that are unpacked at once: few, for a bomb grows thirty thousand times."""
-CHUNK = 1 << 22
-"""Bytes of lines that are decoded at once."""
+CHUNK = 1 << 17
+"""Bytes of lines that are decoded at once: few enough to stay in the processor's cache."""
 LONGEST_LINE = 1 << 26
 """A longer line is no submission: it is passed over without being kept."""
 WINDOW = 1 << 31
 """What `zstd --long=31` asks for, and Pushshift's files with it."""
-SUBREDDIT = re.compile(r"(?:https?://[^/]*)?/r/([^/?#]+)")
+TOO_MANY = 10**15
+"""Votes that are none."""
 BARE = re.compile(r"&(?!(?:amp|lt|gt);)")
 UNSET: Any = msgspec.UNSET
 
 
 class Row(msgspec.Struct, gc=False):
-    """A link as a source gives it; the field names are those of dumps and exports, old and new."""
+    """A link as a source gives it; the fields are those of dumps, old and new, in the order of their names."""
 
+    created_utc: Any = None
+    domain: Any = None
+    is_self: Any = None
+    over_18: Any = None
+    score: Any = UNSET
+    subreddit: Any = None
     url: Any = None
     url_overridden_by_dest: Any = None
     votes: Any = UNSET
-    score: Any = UNSET
-    created_utc: Any = None
-    created: Any = None
-    subreddit: Any = None
-    permalink: Any = None
-    over_18: Any = None
-    is_self: Any = None
-    domain: Any = None
 
     @property
     def address(self) -> str:
@@ -80,20 +79,17 @@ class Row(msgspec.Struct, gc=False):
     @property
     def vote_count(self) -> int | None:
         """Its votes or score: 0 when that is no number or a submission lacks it; unknown in a bare list."""
-        for value in (self.votes, self.score):
-            if value is not UNSET:
-                return value if type(value) is int and abs(value) < 10**15 else number_in(value)
-        return 0 if self.is_submission else None
-
-    @property
-    def is_submission(self) -> bool:
-        """Whether it comes from a site where people vote, and not from a bare list."""
-        return any(value is not None for value in (self.subreddit, self.permalink, self.is_self))
+        value = self.score if self.votes is UNSET else self.votes
+        if type(value) is int:
+            return value if -TOO_MANY < value < TOO_MANY else 0
+        if value is not UNSET:
+            return number_in(value)
+        return 0 if self.subreddit is not None or self.is_self is not None else None
 
     @property
     def date(self) -> str | None:
         """The day of the submission in UTC (YYYY-MM-DD), where it is known."""
-        value = self.created if self.created_utc in (None, "") else self.created_utc
+        value = self.created_utc
         if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d", value):
             try:
                 return date.fromisoformat(value[:10]).isoformat()
@@ -104,17 +100,14 @@ class Row(msgspec.Struct, gc=False):
 
     @property
     def community(self) -> str | None:
-        """The subreddit in lower case; out of the permalink where a dump or export lacks the field."""
-        if isinstance(self.subreddit, str) and self.subreddit:
-            return self.subreddit.lower()
-        match = SUBREDDIT.match(self.permalink) if isinstance(self.permalink, str) else None
-        return match[1].lower() if match else None
+        """The subreddit in lower case."""
+        return self.subreddit.lower() if isinstance(self.subreddit, str) and self.subreddit else None
 
     @property
     def is_text(self) -> bool:
         """Whether it is a post of text, which links to nothing but itself."""
-        marked = isinstance(self.domain, str) and self.domain.startswith("self.")
-        return marked or truth(self.is_self)
+        domain = self.domain
+        return truth(self.is_self) or (isinstance(domain, str) and domain.startswith("self."))
 
     @property
     def is_adult(self) -> bool:
@@ -131,12 +124,12 @@ def number_in(value: object) -> int:
         number = float(str(value))
     except ValueError:
         return 0
-    return int(number) if abs(number) < 1e15 else 0
+    return int(number) if abs(number) < TOO_MANY else 0
 
 
 def truth(value: object) -> bool:
     """True, 1 or one of these as text."""
-    return value is True or (value not in (None, False, 0) and str(value).strip().lower() in ("true", "1"))
+    return value is True or (value is not False and str(value).strip().lower() in ("true", "1"))
 
 
 @functools.lru_cache(maxsize=1 << 14)
@@ -178,8 +171,8 @@ class Reading:
             try:
                 for piece in unpacked(raw):
                     self.position = raw.tell()
-                    if piece:
-                        yield piece
+                    for at in range(0, len(piece), CHUNK):
+                        yield piece[at : at + CHUNK]
             except EOFError:
                 self.fault(f"{self.path} is cut short: what it is packed in has no end; get it anew")
             except (zstandard.ZstdError, lzma.LZMAError, zlib.error, OSError) as error:
@@ -246,16 +239,17 @@ def decoder_for(head: bytes) -> Callable[[], Any] | None:
     return None
 
 
-def submissions(reading: Reading) -> Iterator[Row]:
-    """The rows of JSON lines, packed or not, in order."""
+def submissions(reading: Reading) -> Iterator[list[Row]]:
+    """The rows of JSON lines, packed or not, in order, some at a time."""
     decoder = msgspec.json.Decoder(Row)
     line = 0
     for chunk in reading.chunks():
         try:
-            yield from decoder.decode_lines(chunk)
+            yield decoder.decode_lines(chunk)
         except (ValueError, RecursionError):
-            yield from one_by_one(chunk, line, reading)
-        line += chunk.count(b"\n")
+            yield list(one_by_one(chunk, line, reading))
+        if reading.faults is None:  # else no bad line is told of by its number, and counting takes its time
+            line += chunk.count(b"\n")
 
 
 def one_by_one(chunk: bytes, before: int, reading: Reading) -> Iterator[Row]:

@@ -63,7 +63,7 @@ PLAIN = re.compile(
 """Addresses that are canonical as they stand, but for trackers and dots between slashes: nine of ten."""
 
 REPORT, STAGES, ROWS = "links.json", "gathering", "rows"
-ROWS_AT_ONCE = 1 << 16
+ROWS_AT_ONCE = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -264,22 +264,22 @@ def named(files: Sequence[Path]) -> dict[str, Path]:
 def sift(path: Path, name: str, config: LinksConfig, bar: Bar, folder: Path) -> Json:
     """The rows of a file that break no rule, into buckets on disk; returns what was counted."""
     dumps, kinds = rooms()
-    from gpt2.corpus.buckets import Buckets
+    from gpt2.corpus import buckets
 
     reading, sieve, alone, done = dumps.Reading(path, faults=[]), Sieve(rules_of(config)), (name,), 0
     with atomic_write(folder / ROWS) as stream:
-        buckets = Buckets(stream)
+        into = buckets.Buckets(stream, buckets.SPILL)
         for row in kinds.rows_of(reading, config.outgoing):
             url = canonical(row.address) or ""
             if sieve.takes(row, url, name):
-                voter, found = (row.voter, row.sources) if isinstance(row, kinds.Vouched) else (None, ())
+                voter, found = (row.voter, row.sources) if isinstance(row, kinds.Entry) else (None, ())
                 day = row.date
                 sieve.undated += day is None
-                buckets.add(url, row.vote_count, day, voter, found or alone)
+                into.add(url, row.vote_count, day, voter, found or alone)
             if sieve.came % 10_000 == 0:
                 bar.advance((reading.position - done) / 1e6, note=name)
                 done = reading.position
-        spills = buckets.close()
+        spills = into.close()
     if not sieve.came:
         reading.faults.append(
             f"there is no link in {path}; give addresses that begin with http:// or https://"
@@ -298,14 +298,14 @@ def merge(
     import pyarrow
     import pyarrow.parquet
 
-    from gpt2.corpus.buckets import Merged, merged
+    from gpt2.corpus import buckets
 
     files = [(folder / STAGES / digest(name) / ROWS, record["spills"]) for name, record in records.items()]
     types = {"url": pyarrow.string(), "votes": pyarrow.int64(), "sources": pyarrow.list_(pyarrow.string())}
     schema = pyarrow.schema(types | {"created": pyarrow.string()})
     distinct = 0
 
-    def enough(link: Merged) -> bool:
+    def enough(link: buckets.Merged) -> bool:
         nonlocal distinct
         distinct += 1
         if link.votes is None or link.votes >= config.minimum_votes:
@@ -314,7 +314,7 @@ def merge(
         return False
 
     with atomic_write(target) as stream, pyarrow.parquet.ParquetWriter(stream, schema) as writer:
-        for batch in in_batches(filter(enough, merged(files)), ROWS_AT_ONCE):
+        for batch in in_batches(filter(enough, buckets.merged(files, buckets.LARGEST)), ROWS_AT_ONCE):
             writer.write_table(pyarrow.Table.from_pylist([link._asdict() for link in batch], schema=schema))
         if distinct == sieve.fallen["votes"]:
             fallen = (

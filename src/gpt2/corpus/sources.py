@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -25,15 +26,18 @@ from urllib.parse import unquote, urlsplit
 from gpt2.corpus.documents import parquet_rows
 from gpt2.corpus.dumps import FIELDS, Reading, Row, submissions
 from gpt2.errors import FormatError, InputError, need
+from gpt2.workspace import Json
 
 LINKS = "links.parquet"
 """The file of a folder of gathered links."""
 HEAD = 1 << 16
 SPACE = b" \t\r\n\v\f"
+COLUMNS = FIELDS | {"created", "permalink"}
+SUBREDDIT = re.compile(r"(?:https?://[^/]*)?/r/([^/?#]+)")
 
 
-class Vouched(Row):
-    """A row that says more than a list does."""
+class Entry(Row):
+    """A row that says more than a line of a dump can."""
 
     voter: str | None = None
     """The page that links there, when each page has one vote."""
@@ -75,7 +79,8 @@ def rows_of(reading: Reading, outgoing: bool = False) -> Iterator[Row]:
     elif text.startswith(b"<"):
         yield from sitemap(reading, {path.resolve()})
     elif text.startswith(b"{"):
-        yield from submissions(reading)
+        for rows in submissions(reading):
+            yield from rows
     else:
         names = [
             name.strip('" \r').lower()
@@ -115,7 +120,7 @@ def plain(reading: Reading) -> Iterator[Row]:
 
 def table(reading: Reading, names: Sequence[str]) -> Iterator[Row]:
     """CSV whose first line has these names; values may hold line ends."""
-    places = [(i, name) for i, name in enumerate(names) if name in FIELDS]
+    places = [(i, name) for i, name in enumerate(names) if name in COLUMNS]
     reader = csv.reader(line for line in lines_of(reading))
     first, good = True, 0
     while True:
@@ -128,15 +133,26 @@ def table(reading: Reading, names: Sequence[str]) -> Iterator[Row]:
             continue
         good = reader.line_num
         if cells and not first:
-            yield Row(**{name: cells[i] if i < len(cells) else None for i, name in places})
+            yield entry({name: cells[i] if i < len(cells) else None for i, name in places})
         first = first and not cells
 
 
 def parquet(path: Path) -> Iterator[Row]:
     """A Parquet file's rows."""
-    for row in parquet_rows(path, needed=["url"], taken=[*(FIELDS - {"url"}), "sources"]):
+    for row in parquet_rows(path, needed=["url"], taken=[*(COLUMNS - {"url"}), "sources"]):
         sources = row.pop("sources", None)
-        yield Vouched(**row, sources=tuple(map(str, sources)) if isinstance(sources, list) else ())
+        yield entry(row, tuple(map(str, sources)) if isinstance(sources, list) else ())
+
+
+def entry(row: Json, sources: tuple[str, ...] = ()) -> Entry:
+    """A row of a table, whose columns may be those of Reddit's own interface."""
+    created, permalink = row.pop("created", None), row.pop("permalink", None)
+    if row.get("created_utc") in (None, ""):
+        row["created_utc"] = created
+    if not row.get("subreddit"):
+        match = SUBREDDIT.match(permalink) if isinstance(permalink, str) else None
+        row["subreddit"] = match[1] if match else None
+    return Entry(**row, sources=sources)
 
 
 def pages(reading: Reading, outgoing: bool) -> Iterator[Row]:
@@ -152,7 +168,7 @@ def pages(reading: Reading, outgoing: bool) -> Iterator[Row]:
             continue
         here = canonical(page.url) or page.url
         for link in sorted(outgoing_links(page) - {here}):
-            yield Vouched(url=link, voter=here)
+            yield Entry(url=link, voter=here)
 
 
 def sitemap(reading: Reading, seen: set[Path]) -> Iterator[Row]:

@@ -113,7 +113,9 @@ def test_cleaning_goes_on_where_it_was_killed(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(KeyboardInterrupt):
             clean(shards, tmp_path / "out")
     left[0] = 2
+    (tmp_path / "out" / ".documents-00004.parquet.1.part").write_bytes(b"cut")
     done = clean(shards, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob(".*.part"))
     assert dataclasses.replace(done, folder=whole.folder) == whole
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     left[0] = 0

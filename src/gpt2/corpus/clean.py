@@ -48,6 +48,8 @@ __all__ = [
 ]
 
 EMPTY = "empty"
+ROUNDS = 8
+"""Two are enough for any page seen; no page may hold up a crawl."""
 SAMPLES = 20
 """Dropped texts kept for each rule,"""
 SAMPLE_CHARACTERS = 2_000
@@ -92,7 +94,7 @@ class Cleaner:
 
     def mend(self, text: str, url: str | None) -> str:
         """The text after all mending rules, again and again until they take out nothing more."""
-        while True:
+        for _ in range(ROUNDS):
             before = text
             for rule in self.mending:
                 if isinstance(rule, Mending):
@@ -102,7 +104,8 @@ class Cleaner:
                 if n:
                     self.taken[rule.name] += n
             if text == before:
-                return text
+                break
+        return text
 
 
 class Samples:
@@ -166,6 +169,8 @@ def clean(shards: Sequence[Path], folder: Path, rules: Rules = WEB, console: Con
     }
     with Workspace(folder):
         begin(folder, digest(key), key)
+        for draft in folder.rglob(".*.part"):
+            draft.unlink()  # a killed process left it
         notes = [folder / NOTES / f"{i:05d}.json" for i in range(len(shards))]
         frames = find_frames(shards, folder / NOTES, rules, console)
         with console.progress("cleaning", len(shards), "shards") as bar:

@@ -143,7 +143,10 @@ class Notices(LineRule):
 
 @dataclass(frozen=True)
 class LongWords(LineRule):
-    """Lines with a word that no language has, such as a file in base64 (C4's code: over 1,000 characters)."""
+    """Lines with a word that no language has, such as a file in base64 (C4's code: over 1,000 characters).
+
+    Not for languages that are written without spaces.
+    """
 
     name = "long-words"
     longest: int = 1_000

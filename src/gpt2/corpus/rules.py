@@ -138,8 +138,8 @@ class Words(Judging):
 class Language(Judging):
     """Documents in other languages (the paper: Reddit's links are English by and large; 10 MB of French were left).
 
-    The confidence is eld's score of the most likely language, which is 0 to about 1 and grows with the share of
-    the text's letter groups that the language has. eld reads the first 350 bytes or so.
+    The confidence is eld's score, 0 to about 1: how well letter groups of the first 350 bytes fit the language. Of
+    3,343 English texts, by hand, 1 % scored below 0.51 and one below 0.3; lists of names are near 0.37.
     """
 
     name = "language"
@@ -165,7 +165,7 @@ class Letters(Judging):
 
     name = "letters"
     least: Share = 0.4
-    """Share of letters and white space among the characters."""
+    """Smallest share of letters and white space among the characters."""
 
     def refuse(self, text: Reading) -> str | None:
         """By that share."""
@@ -194,7 +194,7 @@ class Symbols(Judging):
 
     name = "symbols"
     most: float = 0.1
-    """Hash signs, or ellipses, for each word."""
+    """Most hash signs, or ellipses, that there may be for each word."""
 
     def refuse(self, text: Reading) -> str | None:
         """By the more frequent of the two."""
@@ -207,7 +207,7 @@ class Bullets(Judging):
 
     name = "bullets"
     most: Share = 0.9
-    """Share of the lines."""
+    """Largest share of lines that may begin so."""
     marks: tuple[str, ...] = ("•", "-", "*")
     """What a bullet looks like."""
 
@@ -223,7 +223,7 @@ class Ellipses(Judging):
 
     name = "ellipses"
     most: Share = 0.3
-    """Share of the lines."""
+    """Largest share of lines that may end so."""
 
     def refuse(self, text: Reading) -> str | None:
         """By the share of the lines."""
@@ -237,7 +237,7 @@ class AlphabeticWords(Judging):
 
     name = "alphabetic-words"
     least: Share = 0.8
-    """Share of the words."""
+    """Smallest share of words with a letter."""
 
     def refuse(self, text: Reading) -> str | None:
         """By the share of the words."""
@@ -270,9 +270,9 @@ class RepeatedLines(Judging):
 
     name = "repeated-lines"
     lines: Share = 0.3
-    """Share of the lines that stand further up already."""
+    """Largest share of lines that stand further up already,"""
     characters: Share = 0.2
-    """Share of the text's characters in them."""
+    """and of the text's characters in them."""
 
     def refuse(self, text: Reading) -> str | None:
         """By either share."""
@@ -285,9 +285,9 @@ class RepeatedParagraphs(Judging):
 
     name = "repeated-paragraphs"
     paragraphs: Share = 0.3
-    """Share of the paragraphs that stand further up already."""
+    """Largest share of paragraphs that stand further up already,"""
     characters: Share = 0.2
-    """Share of the text's characters in them."""
+    """and of the text's characters in them."""
 
     def refuse(self, text: Reading) -> str | None:
         """By either share."""
@@ -307,11 +307,11 @@ class TopNgrams(Judging):
 
     name = "top-ngrams"
     two: Share = 0.2
-    """For two words,"""
+    """Largest share that two words in a row may have,"""
     three: Share = 0.18
-    """for three"""
+    """three words"""
     four: Share = 0.16
-    """and for four."""
+    """and four."""
 
     def refuse(self, text: Reading) -> str | None:
         """By the first of them that is too frequent."""
@@ -327,7 +327,7 @@ class RepeatedNgrams(Judging):
 
     name = "repeated-ngrams"
     five: Share = 0.15
-    """For five words,"""
+    """Largest share for five words in a row,"""
     six: Share = 0.14
     """six,"""
     seven: Share = 0.13

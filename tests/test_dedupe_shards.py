@@ -206,6 +206,10 @@ def test_finished_work_is_not_done_again_and_changed_work_is(tmp_path: Path) -> 
     assert marks() == before, "another similarity takes the signatures there are"
     found.path.unlink()
     assert listed(dedupe(shards, out)), "a lost list is made anew"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "duplicates.parquet").write_text("my own")
+    with pytest.raises(InputError, match="was not made here"):
+        dedupe(shards, tmp_path / "mine")
     write_documents(shards[0], documents[:1])
     assert dedupe(shards, out).documents == 1 + len(documents) - len(documents[::3])
     assert marks() != before

@@ -5,8 +5,7 @@ when of their word 5-grams at least `similarity` are common to both. Candidates 
 (minhash.py); of those that meet, a document is dropped only for an exact likeness to one that is kept
 (clusters.py), and the one kept is the one with most votes, ties by URL and then id: the same documents give the
 same result in whatever order and files they come. What was found is held against brute force on a sample of
-the run (recall.py). OpenWebText's rule, 0.5, is the preset `openwebtext`; its 42 bands of 3 make some six times
-as many pairs meet as 0.8 does, and so take longer.
+the run (recall.py). OpenWebText's rule, 0.5, is the preset `openwebtext`.
 
 A corpus may be larger than memory. Each shard's signatures are written once (`signatures/`), then read band by
 band; in memory are, for each document, some 20 bytes, and for each that meets another, 4 bytes a band and its
@@ -149,7 +148,8 @@ def dedupe(
     """Find the documents to drop in Parquet shards of documents and list them in `folder`/duplicates.parquet.
 
     A run that was interrupted goes on; one that was finished is not repeated. Raises `InputError` for no shard,
-    one that is missing or two of one name, `FormatError` for one that is damaged, `BusyError` when another process works in `folder`.
+    one that is missing or two of one name, `FormatError` for one that is damaged, `BusyError` when another
+    process works in `folder`.
     """
     if not shards:
         raise InputError("there is no shard to look for duplicates in; give at least one")
@@ -163,14 +163,25 @@ def dedupe(
     stats = [(str(shard), shard.stat().st_size, shard.stat().st_mtime_ns) for shard in shards]
     key: Json = {"shards": stats, "shape": config.shape, "ngram": config.ngram, "daft": daft.__version__}
     with Workspace(folder) as work:
-        if not (work.folder / DUPLICATES).exists():
-            remove(work.folder / "near")
+        give_way(work, key | {"config": config})
         work.run("signatures", key, lambda to: sign_shards(shards, to, bands, rows, config.ngram, console))
         signed = SignedShards(shards, work.folder / "signatures")
         found = work.run("near", key | {"config": config}, lambda to: find(signed, to, config, console))
     for name in ("recall", "precision"):
         found[name] = Rate(**found[name]) if found[name] else None
     return Deduped(path=folder / DUPLICATES, shape=config.shape, expected=curve(bands, rows), **found)
+
+
+def give_way(work: Workspace, settings: Json) -> None:
+    """Take away the list of a run with other settings, and the mark of a list that is gone."""
+    listed = work.folder / DUPLICATES
+    if work.finished("near", settings) is not None:
+        if not listed.exists():
+            remove(work.folder / "near")
+    elif listed.exists():
+        if work.record("near") is None:
+            raise InputError(f"{listed} is in the way and was not made here; move it or give another folder")
+        listed.unlink()
 
 
 def find(signed: SignedShards, folder: Path, config: DedupeConfig, console: Console) -> Json:

@@ -179,15 +179,17 @@ class ShingleFiles:
                 sizes.append(np.load(path))
                 bar.advance(len(sizes[-1]))
         self.sizes: Places = np.concatenate([*sizes, np.empty(0, np.int64)])
+        self.files = [folder / SETS.format(shard) for shard in range(len(sizes))]
         self.shard = np.repeat(np.arange(len(sizes)), [len(s) for s in sizes])
         self.begin = np.concatenate([np.cumsum(s) - s for s in sizes] or [np.empty(0, np.int64)])
 
     def __call__(self, i: int) -> Hashes:
         """The shingles of the i-th document."""
-        path = self.folder / SETS.format(self.shard[i])
-        return np.fromfile(path, "<u8", int(self.sizes[i]), offset=8 * int(self.begin[i]))
+        with self.files[self.shard[i]].open("rb", buffering=0) as stream:
+            stream.seek(8 * int(self.begin[i]))
+            return np.frombuffer(stream.read(8 * int(self.sizes[i])), "<u8").astype(np.uint64, copy=False)
 
     def delete(self) -> None:
         """Take the files away."""
-        for path in (*self.folder.glob("shingles-*.bin"), *self.folder.glob("sizes-*.npy")):
+        for path in (*self.folder.glob("sizes-*.npy"), *self.files):
             path.unlink()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from local_server import LocalServer, Reply, Script, get, lines_of, pages_of
 
-from gpt2.corpus.fetch import LOG
+from gpt2.corpus.fetch import LOG, warc_files
 from gpt2.corpus.pages import read_pages
 
 CRAWL = """
@@ -60,9 +60,10 @@ def test_a_killed_crawl_goes_on_where_it_was(tmp_path: Path) -> None:
         assert max(asked.values()) <= 1 + kills
     urls = Counter(row["url"] for row in lines_of(tmp_path))
     assert set(urls.values()) == {1}
-    pages = [page.url for page in read_pages(tmp_path / WARC)]
+    [warc] = warc_files(tmp_path)
+    pages = [page.url for page in read_pages(warc)]
     assert sorted(pages) == sorted(urls)
-    with (tmp_path / WARC).open("rb") as stream:
+    with warc.open("rb") as stream:
         kinds = Counter(r.rec_type for r in ArchiveIterator(stream, check_digests="raise"))
     assert kinds == {"warcinfo": 1, "response": 100}
 
@@ -71,7 +72,8 @@ def test_a_log_cut_anywhere_costs_no_more_than_its_last_lines(tmp_path: Path) ->
     paths = [f"/{i}" for i in range(4)]
     with LocalServer({path: Reply(f"<p>Page {path}</p>") for path in paths}) as server:
         get(server, tmp_path, *paths)
-        log, warc = (tmp_path / LOG).read_bytes(), (tmp_path / WARC).read_bytes()
+        [path] = warc_files(tmp_path)
+        log, warc = (tmp_path / LOG).read_bytes(), path.read_bytes()
         ends = [i + 1 for i, byte in enumerate(log) if byte == ord("\n")]
         for cut in {
             0,
@@ -83,7 +85,7 @@ def test_a_log_cut_anywhere_costs_no_more_than_its_last_lines(tmp_path: Path) ->
             *(e + 7 for e in ends[:-1]),
         }:
             (tmp_path / LOG).write_bytes(log[:cut])
-            (tmp_path / WARC).write_bytes(warc)
+            path.write_bytes(warc)
             server.requests.clear()
             done = get(server, tmp_path, *paths)
             whole = sum(end <= cut for end in ends)
@@ -97,7 +99,8 @@ def test_a_warc_file_shorter_than_its_log_is_filled_up(tmp_path: Path) -> None:
     with LocalServer({path: Reply(f"<p>Page {path}</p>") for path in paths}) as server:
         get(server, tmp_path, *paths)
         second = lines_of(tmp_path)[1]["end"]
-        (tmp_path / WARC).write_bytes((tmp_path / WARC).read_bytes()[: second + 3])
+        [warc] = warc_files(tmp_path)
+        warc.write_bytes(warc.read_bytes()[: second + 3])
         server.requests.clear()
         get(server, tmp_path, *paths)
         assert server.asked() == {"/2": 1, "/3": 1}

@@ -173,8 +173,7 @@ class Fetcher:
         last: Kept | None = None
         known: dict[str, tuple[str, str]] = {}
         for outcome in recover(self.folder):
-            number, _ = self.frontier.add(outcome.url)
-            self.frontier.done[number] = 1
+            self.frontier.add(outcome.url)
             self.tally[outcome.cause] += 1
             self.before += 1
             if kept := outcome.kept:
@@ -322,7 +321,9 @@ class Fetcher:
         if job.rules_of:
             host, scheme = job.rules_of
             host.rules = (host.rules or {}) | {scheme: self.rules(answer)}
-            host.pause = max(self.config.delay, *(rules.pause for rules in host.rules.values()))
+            pause = max(self.config.delay, *(rules.pause for rules in host.rules.values()))
+            host.next_time += max(0.0, pause - host.pause)
+            host.pause = pause
             host.asking = False
             self.schedule.plan(host)
             return
@@ -337,7 +338,6 @@ class Fetcher:
             outcome = replace(outcome, **kept, links=tuple(sorted(found)))
         self.log.write(outcome.line())
         self.log.flush()
-        self.frontier.done[job.link] = 1
         self.tally[outcome.cause] += 1
         self.follow_links(outcome.links)
         self.bar.advance(1, urlsplit(outcome.url).netloc)

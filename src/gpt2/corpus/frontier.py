@@ -1,9 +1,9 @@
 """The links of a crawl, each once, in little memory.
 
-A million links as Python strings in a dictionary with queues take about 300 MB, and WebText had 45 million.
-Here a link is a number: its text stands in one long array of bytes, an open hash table of numbers finds it
-again, and the links of one host that wait are a chain through a third array. That is its length and 20 to 28
-bytes a link, measured by `benchmarks/frontier.py`. Rejected: a queue on disk, or a database, which must be
+WebText had 45 million. Here a link is a number: its text stands in one long array of bytes, an open hash table
+of numbers finds it again, and the links of one host that wait are a chain through a third array. A million
+links of 81 characters take 150 MB, a third of it for their 100,000 hosts; strings in a dictionary with a queue
+for each host take 265 MB (`benchmarks/frontier.py`). Rejected: a queue on disk, or a database, which must be
 kept in step with what was fetched; what waits follows from the links and the outcomes that were written.
 
     python -c "from gpt2.corpus.frontier import Frontier; f = Frontier(); print(f.add('http://a.org/'), f[0])"
@@ -26,7 +26,6 @@ class Frontier:
         self.ends = array("Q")
         self.table = array("I", [FREE]) * 1024
         self.after = array("I")  # the next link that waits for the same host
-        self.done = bytearray()
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -50,7 +49,6 @@ class Frontier:
         self.text += key
         self.ends.append(len(self.text))
         self.after.append(FREE)
-        self.done.append(0)
         if 3 * len(self.ends) > 2 * len(self.table):
             self._grow()
         return number, True

@@ -148,7 +148,7 @@ class Bodies:
         start = self.starts.get(digest)
         response = record_at(self.path, start) if start is not None else None
         if response is None:
-            return replace(page, fault="revisit of a page that its file does not have")
+            return replace(page, fault="revisit of a page that cannot be found in its file")
         whole = http_page(response.block, page.url, page.source)
         if not page.status:  # the revisit has no headers of its own
             return replace(whole, when=page.when)
@@ -256,4 +256,6 @@ class Unpacking:
 
     def result(self) -> tuple[bytes, str | None]:
         """The body, and what is wrong with it."""
+        if self.broken and not self.body:
+            self.fault = f"encoding {self.coding} is damaged"
         return (b"", self.fault) if self.fault else (bytes(self.body), None)

@@ -32,7 +32,7 @@ PIECE = 1 << 16
 GZIP = b"\x1f\x8b\x08"
 Span = tuple[int, int | None]
 """First byte, and the one after the last; None is the end of the file."""
-HEAD = re.compile(rb"WARC/\d\.\d+\r?\n|[a-z]+://?\S{0,8000} [0-9a-f.:]+ \d{8,14} \S+ \d+\n")
+HEAD = re.compile(rb"WARC/\d\.\d+\r?\n[\w-]+:|(?<![^\n])[a-z]+://?\S{0,8000} [0-9a-f.:]+ \d{8,14} \S+ \d+\n")
 """How a record begins: a WARC's version, or an ARC's address, IP address, date, type and length."""
 
 
@@ -65,7 +65,7 @@ def records(path: Path, faults: list[str] | None = None, span: Span = (0, None))
         raise InputError(f"there is no file {path}; give a WARC file (.warc or .warc.gz)")
     number = 0
     with path.open("rb") as raw:
-        zipped = raw.read(2) == GZIP[:2]
+        zipped = is_zipped(raw, faults is not None)
         source = Source(raw, span[0], zipped)
         while True:
             try:
@@ -100,7 +100,7 @@ def record_at(path: Path, start: int) -> Record | None:
     """The record that begins at a byte of a file, or None when it cannot be read."""
     with path.open("rb") as raw:
         try:
-            zipped = raw.read(2) == GZIP[:2]
+            zipped = is_zipped(raw)
             return read_record(Source(raw, start, zipped), 0)
         except (EOFError, ValueError, zlib.error):
             return None
@@ -270,11 +270,20 @@ def same_digest(digest: bytes, wanted: str) -> bool:
 def next_head(raw: BinaryIO, after: int, zipped: bool) -> int | None:
     """The first place from byte `after` on at which a record seems to begin."""
     with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        mark = re.compile(re.escape(GZIP) if zipped else rb"(?<=\n)(?=" + HEAD.pattern + rb")")
+        mark = re.compile(re.escape(GZIP)) if zipped else HEAD
         for found in mark.finditer(data, after):
             if not zipped or begins_record(data[found.start() : found.start() + PIECE]):
                 return found.start()
     return None
+
+
+def is_zipped(raw: BinaryIO, damaged: bool = False) -> bool:
+    """Whether a file has gzip members; one whose first bytes are `damaged` may have them further on."""
+    raw.seek(0)
+    first = raw.read(9)
+    if damaged and first and not first.startswith((GZIP[:2], b"WARC/", b"filedesc:")):
+        return next_head(raw, 0, True) is not None
+    return first.startswith(GZIP[:2])
 
 
 def member_after(path: Path, after: int) -> int | None:
@@ -283,8 +292,7 @@ def member_after(path: Path, after: int) -> int | None:
     Also for a file that is not packed, since a page may well hold what looks like the head of a record.
     """
     with path.open("rb") as raw:
-        zipped = raw.read(2) == GZIP[:2]
-        return next_head(raw, after, zipped) if zipped else None
+        return next_head(raw, after, True) if is_zipped(raw) else None
 
 
 def begins_record(data: bytes) -> bool:

@@ -44,6 +44,7 @@ votes.py          the votes of links, looked up by many processes
 funnel.py         counts of each step, reasons and examples of drops
 datasheet.py      what a corpus is made of, with its digests
 takedown.py       documents taken out for good
+statistics.py     domains beside WebText's, languages, lengths
 """
 
 import os

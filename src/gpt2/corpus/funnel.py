@@ -51,7 +51,8 @@ class Funnel:
         """A step dropped or took out `n` for a reason; `id`, `text` and `detail` tell of one of them."""
         self.reasons[step, reason] += n
         if id:
-            example = {"id": id, "detail": detail, "text": text[:SHOWN]}
+            shown = text if len(text) <= SHOWN else text[:SHOWN].rsplit(None, 1)[0] + " …"
+            example = {"id": id, "detail": detail, "text": shown}
             self._keep((step, reason), [example])
 
     def _keep(self, of: tuple[str, str], examples: Iterable[Json]) -> None:

@@ -5,6 +5,7 @@
     cloze.py     the section on cloze questions
     tables.py    the section on the paper's own tasks, where their data is given
     figure1.py   the paper's Figure 1 in it
+    corpus.py    a page of its own on a corpus: funnel, drops, domains, languages, lengths
     plots.py     what is drawn, as inline SVG
     axes.py      scales, ticks and smoothing
     markup.py    text to HTML, escaped unless said otherwise; tables

@@ -54,6 +54,11 @@ def page(results: Json) -> str:
     else:
         sections.append(("models", "No models were trained", notice(results)))
     sections.append(making(results))
+    return whole(results["title"], opening(results, sections), sections, closing())
+
+
+def whole(title: str, opening: Html, sections: list[Section], closing: Html) -> str:
+    """A document of sections between its opening and its closing."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -61,14 +66,14 @@ def page(results: Json) -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="color-scheme", content="light dark"),
         tag("link", rel="icon", href="data:,"),
-        tag("title", results["title"]),
+        tag("title", title),
         tag("style", STYLE),
     )
     parts = [
         tag("section", numbered(i, heading), content, id=anchor)
         for i, (anchor, heading, content) in enumerate(sections, 1)
     ]
-    body = [opening(results, sections), tag("main", Html("\n".join(parts))), closing()]
+    body = [opening, tag("main", Html("\n".join(parts))), closing]
     return "<!doctype html>\n" + tag("html", head, "\n", tag("body", Html("\n".join(body))), lang="en") + "\n"
 
 

@@ -139,7 +139,7 @@ def test_of_a_damaged_file_what_came_before_is_used(name: str, tmp_path: Path) -
         return  # without a checksum, another letter in one row is not seen
     assert len(rows) < 20_000
     assert len(reading.faults or []) == 1 and "is damaged after byte" in (reading.faults or [])[0]
-    with pytest.raises(FormatError, match="is damaged after byte|is not JSON"):
+    with pytest.raises(FormatError, match=r"is damaged after byte|is not JSON"):
         list(submissions(Reading(path)))
 
 

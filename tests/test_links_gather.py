@@ -162,6 +162,12 @@ def test_pages_captured_twice_have_one_vote(data: Path, tmp_path: Path) -> None:
     assert votes(tmp_path / "once") == votes(tmp_path / "twice")
 
 
+def test_the_folder_of_a_crawl_stands_for_its_pages(data: Path, tmp_path: Path) -> None:
+    shutil.copy(data / "warc" / "iana.warc.gz", tmp_path / "pages-00000.warc.gz")
+    write(tmp_path / "fetched.jsonl", '{"url": "http://not.a.link/", "cause": "status 404"}')
+    assert [row["name"] for row in gather([tmp_path], tmp_path / "out").sources] == ["pages-00000.warc.gz"]
+
+
 def test_gathered_links_can_be_gathered_again_with_their_sources(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", '{"url":"http://a.org","score":4,"created_utc":1119552233}')
     write(tmp_path / "b.jsonl", '{"url":"http://a.org/","score":7}\n{"url":"http://b.org","score":3}')

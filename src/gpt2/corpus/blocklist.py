@@ -10,11 +10,12 @@ of Wikipedia, which OpenAI left in. Also rejected: endings of code (.js, .css), 
 
 Domains on a list stand for all their subdomains. A list has one entry a line; `#` begins a remark.
 
-    python -c "from gpt2.corpus.blocklist import WIKIPEDIA, under; print(under('en.m.wikipedia.org', WIKIPEDIA))"
+    python -c "from gpt2.corpus.blocklist import under, wikipedia; print(under('en.m.wikipedia.org', wikipedia()))"
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -57,18 +58,6 @@ MEDIA_ENDINGS = listed(
     """
 )
 
-WIKIPEDIA = listed(
-    """
-    wikipedia.org wikipedia.com wikiwand.com wikizero.com wikizero.org en.wikipedia-on-ipfs.org wiki2.org wikimili.com
-    wikivisually.com wiki.kidzsearch.com kiddle.co infogalactic.com dbpedia.org
-    everipedia.org thereaderwiki.com linkfang.org encyclopedia.thefreedictionary.com
-    en.academic.ru enacademic.com de.academic.ru deacademic.com fr.academic.ru absoluteastronomy.com
-    wordiq.com fact-index.com encyclopedia.kids.net.au self.gutenberg.org worldheritage.org
-    explained.today knowledgerush.com wapedia.mobi
-    """
-)
-"""Wikipedia and sites that repeat it; its sisters (Wiktionary, Wikinews, Wikiquote) are not it."""
-
 HOST = re.compile(r"https?://(\[[^\]]*\]|[^/:?#]*)")
 NAME = re.compile(r"(?:/?r/)?([a-z0-9_][a-z0-9_.:-]*)/?", re.I)
 
@@ -88,10 +77,10 @@ def under(host: str, domains: Container[str]) -> bool:
     return False
 
 
-def is_media(url: str) -> bool:
-    """Whether a canonical address is of a picture, film, sound or download, by its host or its ending."""
+def is_media(url: str, host: str) -> bool:
+    """Whether a canonical address on a host is of a picture, film, sound or download, by either."""
     stem, _, ending = url.partition("?")[0].rpartition("/")[2].rpartition(".")
-    return (stem != "" and ending.lower() in MEDIA_ENDINGS) or under(host_of(url), MEDIA_HOSTS)
+    return (stem != "" and ending.lower() in MEDIA_ENDINGS) or under(host, MEDIA_HOSTS)
 
 
 def entries(path: Path) -> Iterator[tuple[int, str]]:
@@ -117,6 +106,12 @@ def read_domains(path: Path) -> frozenset[str]:
             )
         domains.add(host_of(url))
     return frozenset(domains)
+
+
+@functools.cache
+def wikipedia() -> frozenset[str]:
+    """The domains of Wikipedia and of its mirrors, as `data/wikipedia.txt` has them."""
+    return read_domains(Path(__file__).parent / "data" / "wikipedia.txt")
 
 
 def read_subreddits(path: Path) -> frozenset[str]:

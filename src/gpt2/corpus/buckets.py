@@ -26,7 +26,7 @@ import msgspec
 BUCKETS = 256
 SPILL = 1 << 25
 """Bytes of rows that are kept in memory before they are written."""
-LARGEST = 1 << 24
+LARGEST = 1 << 26
 """Bytes of rows that are merged at once: as a table of Python's they take about five times as much."""
 
 

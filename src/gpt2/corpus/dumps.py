@@ -106,8 +106,10 @@ class Row(msgspec.Struct, gc=False):
     @property
     def is_text(self) -> bool:
         """Whether it is a post of text, which links to nothing but itself."""
-        domain = self.domain
-        return truth(self.is_self) or (isinstance(domain, str) and domain.startswith("self."))
+        marked, domain = self.is_self, self.domain
+        if marked is True or (marked is not False and truth(marked)):
+            return True
+        return isinstance(domain, str) and domain.startswith("self.")
 
     @property
     def is_adult(self) -> bool:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from gpt2.corpus.blocklist import REDDIT, WIKIPEDIA, host_of, is_media, read_domains, read_subreddits, under
+from gpt2.corpus.blocklist import REDDIT, host_of, is_media, read_domains, read_subreddits, under, wikipedia
 from gpt2.workspace import Json
 
 if TYPE_CHECKING:
@@ -70,9 +70,13 @@ def rules_of(config: LinksConfig) -> list[Rule]:
         rules.append(
             Rule("date", why, lambda link: (day := link.row.date) is not None and not first <= day < end)
         )
-    rules.append(Rule("media", "a picture, film, sound or download", lambda link: is_media(link.url)))
+    rules.append(
+        Rule("media", "a picture, film, sound or download", lambda link: is_media(link.url, link.host))
+    )
     if not config.wikipedia:
-        rules.append(Rule("wikipedia", "Wikipedia and its mirrors", lambda link: under(link.host, WIKIPEDIA)))
+        mirrors = wikipedia()
+        why = "Wikipedia and its mirrors"
+        rules.append(Rule("wikipedia", why, lambda link: under(link.host, mirrors)))
     if config.blocked_domains:
         domains = read_domains(config.blocked_domains)
         why = f"a domain on {config.blocked_domains.name}"

@@ -46,7 +46,9 @@ class Entry(Row):
 
 
 def files_of(sources: Sequence[Path]) -> list[Path]:
-    """The files that are meant, each once: of a folder, its gathered links or else every file in it, by name."""
+    """The files that are meant, each once: of a folder, its gathered links, a crawl's pages, or else every file."""
+    from gpt2.corpus.warc import warc_files
+
     found: dict[Path, Path] = {}
     for path in sources:
         if not path.exists():
@@ -54,7 +56,7 @@ def files_of(sources: Sequence[Path]) -> list[Path]:
         inside = [path]
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-            inside = [path / LINKS] if path / LINKS in inside else inside
+            inside = [path / LINKS] if path / LINKS in inside else warc_files(path) or inside
         for file in inside:
             found.setdefault(file.resolve(), file)
     if not found:

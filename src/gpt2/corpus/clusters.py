@@ -11,6 +11,8 @@ meets only kept texts, of which near copies leave one. Those it meets are ranked
 too far apart, or too different in length to be alike, are turned away, and at most `CHECKS` of the closest are
 read and compared. A bucket takes `LARGEST` kept texts and no more. Both limits are counted when they bite
 (`Settled.cut`): what they can cost is recall, never a text that should have been kept.
+
+    texts, bucket = meetings(lambda band: [signed.bands[:, band]], bands, signed.near)
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ same result in whatever order and files they come. What was found is held agains
 the run (recall.py). OpenWebText's rule, 0.5, is the preset `openwebtext`.
 
 A corpus may be larger than memory. Each shard's signatures are written once (`signatures/`), then read band by
-band; in memory are, for each document, some 20 bytes, and for each that meets another, 4 bytes a band and its
-id and address. The shingles of those are written shard by shard and read two at a time. Each file is written
-whole or not at all, so a run that was killed goes on at the shard where it was; another similarity over the
-same shape starts from the signatures that are there.
+band; in memory are some 20 bytes for each document, and for each that meets another its id and address and some
+16 bytes for each of its bands that another shares. The shingles of those are written shard by shard and read
+two documents at a time. Each file is written whole or not at all, so a run that was killed goes on at the shard
+where it was; another similarity over the same shape starts from the signatures that are there.
 
     gpt2 corpus dedupe corpus --out distinct --similarity 0.8 --show 10
     duplicates(["one two three four five six", "ONE two, three four five six!"])   # {1: Duplicate(0, 1.0)}

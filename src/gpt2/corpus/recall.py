@@ -5,7 +5,9 @@ all others by brute force: an inverted index over the shingles of the sample, th
 corpus passes once. Nothing of MinHash has a part in it. Recall counts the sampled texts that have a near
 duplicate: found are those of which no near duplicate is kept beside them. Precision counts the sampled texts
 that were dropped: right are those that are as like the text they are said to repeat as was asked. Both come
-with Wilson's interval of 95 % over the sampled texts.
+with Wilson's interval of 95 % over the sampled texts. The pass costs about as much as the signatures did.
+
+    gpt2 corpus dedupe corpus --out distinct --sample 5000
 """
 
 from __future__ import annotations

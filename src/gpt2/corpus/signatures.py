@@ -1,11 +1,13 @@
 """Signatures and shingles of a corpus on disk, one file a shard.
 
-`sign_shards` reads each shard once and writes a Parquet file beside it in thought: row for row, the key, the
-sketch and the band hashes of minhash.py, which are then read a column at a time. It needs nothing but the
-shard, so a cluster may have `sign_shard` make these files anywhere. `ShingleFiles` has the sorted shingles of
-those documents that met another, to be read one document at a time while they are compared.
+`sign_shard` reads a shard once and writes a Parquet file with, row for row, the key, the sketch and the band
+hashes of minhash.py, which are then read a column at a time. It needs nothing but the shard, so these files may
+be made anywhere. While Daft hashes one batch, Python takes the next apart into words, on another core where
+there is one. `ShingleFiles` has the sorted shingles of those documents that met another, to be read one document
+at a time while they are compared. Rejected: reading the texts again for each comparison, since Parquet gives no
+single row, and keeping the shingles of all documents, which are larger than the text.
 
-While Daft hashes one batch, Python takes the next apart into words, on another core where there is one.
+    sign_shard(Path("documents-00000.parquet"), Path("signatures-00000.parquet"), bands=18, rows=7, ngram=5)
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import lzma
+import random
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,9 +16,10 @@ import pyarrow.parquet
 import pytest
 from command_line import Run
 
+from gpt2.corpus.dumps import Reading
 from gpt2.corpus.links import LinksConfig, canonical, gather, read_links
-from gpt2.corpus.sources import entry
-from gpt2.errors import BusyError, FormatError, InputError, TooLittleData
+from gpt2.corpus.sources import entry, rows_of
+from gpt2.errors import BusyError, FormatError, InputError, TooLittleData, WorkbenchError
 from gpt2.workspace import Workspace, file_digest
 
 
@@ -231,6 +233,39 @@ def test_one_empty_or_damaged_file_does_not_stop_the_others(tmp_path: Path) -> N
         f"{tmp_path / 'b.gz'} is cut short: what it is packed in has no end",
     ]
     assert [row["bad_lines"] for row in gathered.sources] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("kind", ["dump", "export", "list", "sitemap", "warc", "parquet"])
+def test_a_file_damaged_anywhere_gives_rows_or_a_sentence(kind: str, data: Path, tmp_path: Path) -> None:
+    table = pyarrow.Table.from_pylist(
+        [{"url": f"http://a.org/{n}", "score": n, "sources": ["a"]} for n in range(99)]
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "whole.parquet")
+    whole = {
+        "dump": lzma.decompress((data / "reddit/RS_v2_2005-06.xz").read_bytes())[:50_000],
+        "export": (data / "reddit/top/linguistics.csv").read_bytes()[:50_000],
+        "list": b"".join(b"http://a.org/%d\n" % n for n in range(900)),
+        "sitemap": sitemap(f"http://a.org/{n}" for n in range(300)).encode(),
+        "warc": (data / "warc/IAH-urls-wget.warc.gz").read_bytes(),
+        "parquet": (tmp_path / "whole.parquet").read_bytes(),
+    }[kind]
+    numbers = random.Random(kind)
+    for turn in range(40):
+        damaged = bytearray(gzip.compress(whole, 1) if turn % 3 == 0 else whole)
+        for _ in range(numbers.choice([1, 1, 4, 20])):
+            place = numbers.randrange(len(damaged))
+            damaged[place : place + numbers.choice([0, 1, 1, 100])] = numbers.randbytes(
+                numbers.choice([0, 1, 1, 9])
+            )
+        path = write(
+            tmp_path / "damaged", bytes(damaged[: None if turn % 4 else numbers.randrange(len(damaged))])
+        )
+        for reading in (Reading(path, faults=[]), Reading(path)):
+            try:
+                for row in rows_of(reading):
+                    _ = row.address, row.vote_count, row.date, row.community, row.is_text, row.is_adult
+            except WorkbenchError as error:
+                assert "\n" not in str(error)
 
 
 # The command

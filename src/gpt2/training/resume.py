@@ -28,7 +28,7 @@ import os
 import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from gpt2.model.formats import finite
 from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.training.average import Average
+from gpt2.training.optimizer import fresh
 from gpt2.training.parallel import Crew, generators, processor, set_generators
 from gpt2.training.spikes import WINDOW, Spikes
 from gpt2.training.step import Learner
@@ -103,9 +104,9 @@ def snapshot(
     progress: Progress, model: Model, learner: Learner, average: Average | None, compute: Compute
 ) -> Snapshot:
     """Copy a run's state; all processes call it, and what it returns has tensors in the first alone."""
-    crew = learner.crew
+    crew, optimizer, named = learner.crew, learner.optimizer, dict(learner.net.named_parameters())
 
-    def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         whole = {}
         for name, tensor in tensors.items():
             values = crew.whole(tensor.detach())
@@ -114,10 +115,8 @@ def snapshot(
         return whole
 
     tensors = {
-        "weights": copied(dict(learner.net.named_parameters())),
-        "optimizer": copied(
-            flat({n: learner.optimizer.state[p] or fresh(p) for n, p in learner.net.named_parameters()})
-        ),
+        "weights": copied(named),
+        "optimizer": copied(flat({n: optimizer.state[p] or fresh(optimizer, p) for n, p in named.items()})),
         "generators": generators(compute.device),
     }
     if average:
@@ -267,7 +266,7 @@ def read_state(folder: Path) -> Json:
 def restore(run: Path, state: Json, model: Model, learner: Learner, average: Average | None) -> Progress:
     """Put a run's checkpoint into what is being trained; each process takes its own part."""
     folder, crew, named = run / CHECKPOINT, learner.crew, dict(learner.net.named_parameters())
-    states = {name: fresh(p) for name, p in named.items()}
+    states = {name: fresh(learner.optimizer, p) for name, p in named.items()}
     read(folder / "model.safetensors", dict(named), crew.put)
     read(folder / "optimizer.safetensors", flat(states), crew.put)
     for name, p in named.items():
@@ -289,14 +288,8 @@ def read(path: Path, tensors: dict[str, Tensor], put: Callable[[Tensor, Tensor],
             put(tensor, finite(file.get_tensor(name), name, path))
 
 
-def fresh(p: Tensor) -> dict[str, Tensor]:
-    """What AdamW knows of a weight before the first step."""
-    step = torch.zeros((), device=p.device)
-    return {"step": step, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-
-
 def flat(states: dict[str, Any]) -> dict[str, Tensor]:
-    """AdamW's tensors of each weight, under names such as `wte.weight/exp_avg`."""
+    """The optimizer's tensors of each weight, under names such as `wte.weight/exp_avg`."""
     return {f"{name}/{key}": value for name, state in states.items() for key, value in state.items()}
 
 

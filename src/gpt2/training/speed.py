@@ -57,9 +57,8 @@ def make_learner(
 ) -> Learner:
     """What trains `net`, whose weights must be where they are to be computed with."""
     loss = crew.wrap(NextTokenLoss(recomputed(net) if recompute else net, compute), net)
-    return Learner(
-        net, loss, make_optimizer(net, optimizer), optimizer.clip, compute.device, accumulate, crew
-    )
+    changer = make_optimizer(net, optimizer, DTYPES[compute.dtype])
+    return Learner(net, loss, changer, optimizer.clip, compute.device, accumulate, crew)
 
 
 def seconds_per_step(

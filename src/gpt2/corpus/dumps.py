@@ -3,10 +3,10 @@
 A dump is zstd with a window of 2 GB, xz, bz2, gzip or plain; what a file is, its first bytes say, not its
 name. Field names have changed over the years and any of them may be missing, or a number written as a
 string: so every field is optional and of any type, and `Row` says what it comes to. Lines are decoded by
-msgspec, a few megabytes at once, into those fields alone; measured on one core that is three to five times
-the usual loop of TextIOWrapper and json.loads (benchmarks/dumps.py). Rejected: polars and duckdb, which
-cannot open such a window, and zstandard's stream_reader, which takes a file that was cut short for a whole
-one; its decompressobj knows where a frame ends and is as fast.
+msgspec, as many at once as stay in the processor's cache, into those fields alone: three times as fast as the
+usual loop of TextIOWrapper and json.loads (benchmarks/dumps.py). Rejected: polars and duckdb, which cannot
+open such a window, and zstandard's stream_reader, which takes a file that was cut short for a whole one; its
+decompressobj knows where a frame ends and is as fast.
 
 A line that is no JSON object is counted and passed over; of a file that is damaged or cut short, what came
 before is used and the fault is named. A reader without patience (`faults` is None) raises `FormatError` for
@@ -35,8 +35,10 @@ import zstandard
 
 from gpt2.errors import FormatError, InputError
 
-PIECE = 1 << 14
+PIECE = 1 << 13
 """Bytes that are unpacked at once: few, for a bomb grows thirty thousand times."""
+LARGEST_PIECE = 1 << 20
+"""Bytes of what was unpacked that are handed on at once."""
 CHUNK = 1 << 17
 """Bytes of lines that are decoded at once: few enough to stay in the processor's cache."""
 LONGEST_LINE = 1 << 26
@@ -53,7 +55,6 @@ class Row(msgspec.Struct, gc=False):
     """A link as a source gives it; the fields are those of dumps, old and new, in the order of their names."""
 
     created_utc: Any = None
-    domain: Any = None
     is_self: Any = None
     over_18: Any = None
     score: Any = UNSET
@@ -106,10 +107,7 @@ class Row(msgspec.Struct, gc=False):
     @property
     def is_text(self) -> bool:
         """Whether it is a post of text, which links to nothing but itself."""
-        marked, domain = self.is_self, self.domain
-        if marked is True or (marked is not False and truth(marked)):
-            return True
-        return isinstance(domain, str) and domain.startswith("self.")
+        return truth(self.is_self)
 
     @property
     def is_adult(self) -> bool:
@@ -129,9 +127,11 @@ def number_in(value: object) -> int:
     return int(number) if abs(number) < TOO_MANY else 0
 
 
-def truth(value: object) -> bool:
+def truth(value: Any) -> bool:
     """True, 1 or one of these as text."""
-    return value is True or (value is not False and str(value).strip().lower() in ("true", "1"))
+    if value is True or value is False:
+        return value
+    return str(value).strip().lower() in ("true", "1")
 
 
 @functools.lru_cache(maxsize=1 << 14)
@@ -173,8 +173,8 @@ class Reading:
             try:
                 for piece in unpacked(raw):
                     self.position = raw.tell()
-                    for at in range(0, len(piece), CHUNK):
-                        yield piece[at : at + CHUNK]
+                    for at in range(0, len(piece), LARGEST_PIECE):
+                        yield piece[at : at + LARGEST_PIECE]
             except EOFError:
                 self.fault(f"{self.path} is cut short: what it is packed in has no end; get it anew")
             except (zstandard.ZstdError, lzma.LZMAError, zlib.error, OSError) as error:
@@ -184,7 +184,7 @@ class Reading:
 
     def chunks(self) -> Iterator[bytes]:
         """The same in chunks that end where a line does."""
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         size, skipping = 0, False
         for piece in self.pieces():
             if skipping:
@@ -194,7 +194,8 @@ class Reading:
             size += len(piece)
             end = piece.rfind(b"\n") + 1
             if end and size >= CHUNK:
-                yield b"".join(parts[:-1]) + piece[:end]
+                parts[-1] = memoryview(piece)[:end]
+                yield b"".join(parts)
                 parts, size = [piece[end:]], len(piece) - end
             elif not end and size >= LONGEST_LINE:
                 self.bad(f"a line of {self.path} is longer than {LONGEST_LINE:,} bytes; give one row a line")

@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from local_web import LocalWeb
 from warc_checker import check_warc
-from web_crawl import asked_twice, check_politeness, crawl_with_kills, endings, settings
+from web_crawl import Ending, check_politeness, crawl_with_kills, endings, settings
 
 from gpt2.corpus.fetch import read_outcomes, warc_files
 from gpt2.corpus.warc import records
 from gpt2.errors import InputError
 
-PAGES, HOSTS, KILLS, DELAY = 5_000, 400, 20, 0.25
+PAGES, HOSTS, KILLS, DELAY, WORKERS = 5_000, 400, 20, 0.25, 64
 LONGEST_PAGE = 190_000
 """Bytes: a little less than the crawl's limit."""
 
@@ -42,24 +42,29 @@ def main() -> None:
     real = [gzip.decompress(path.read_bytes()) for path in sorted(folder.glob("*.gz"))]
     real = [page for page in real if len(page) < LONGEST_PAGE]
     with tempfile.TemporaryDirectory() as scratch:
-        quiet, killed = (crawled(Path(scratch) / name, real, n) for name, n in (("quiet", 0), ("killed", KILLS)))
-        assert quiet == killed, "the killed crawl ended otherwise"
+        quiet, once = crawled(Path(scratch) / "quiet", real, 0)
+        killed, times = crawled(Path(scratch) / "killed", real, KILLS)
+    assert quiet == killed, "the killed crawl ended otherwise"
     print(f"\nboth crawls: the same {len(quiet):,} links with the same causes, bodies and extracted texts")
+    again = sum(max(0, times[url] - once[url]) for url in quiet)
+    print(f"links begun anew after a kill: {again:,}, {again / KILLS:.0f} a kill; {WORKERS} requests at once")
+    assert again <= KILLS * WORKERS, "more was asked for twice than what was in flight"
     causes = Counter(cause or "a page" for cause, *_ in quiet.values())
     for cause, n in causes.most_common():
         print(f"{n:6,}  {cause}")
 
 
-def crawled(folder: Path, real: list[bytes], kills: int) -> dict[str, tuple[str | None, str, str]]:
-    """Crawl a web of its own, judge it, print figures, and say how each link ended (without ports)."""
+def crawled(folder: Path, real: list[bytes], kills: int) -> tuple[dict[str, Ending], Counter[str]]:
+    """Crawl a web of its own, judge it, print figures; how each link ended and how often it was asked for."""
     with LocalWeb(PAGES, HOSTS, real) as web:
-        given, begun = settings(web, delay=DELAY, file_bytes=8_000_000), time.monotonic()
+        given = settings(web, delay=DELAY, workers=WORKERS, file_bytes=1_000_000)
+        begun = time.monotonic()
         times, lives = crawl_with_kills(web, folder, given, kills, 0.5, 5.0)
         seconds = time.monotonic() - begun
         found = endings(folder)
         figures = check_politeness(web, DELAY, lives)
-        twice = asked_twice(web)
         port = f":{web.port}/"
+        asked = Counter({f"http://{host}{path}": n for (host, path), n in web.times.items()})
         wrong = {url: cause for url, (cause, *_) in found.items() if web.causes[url] != cause}
     assert set(found) == set(web.causes), "links without an outcome"
     assert not wrong, f"other causes than foretold: {list(wrong.items())[:3]}"
@@ -67,9 +72,8 @@ def crawled(folder: Path, real: list[bytes], kills: int) -> dict[str, tuple[str 
     print(f"\n{folder.name}: {len(found):,} links of {HOSTS} hosts in {seconds:.0f} s, {kills} kills")
     for name, figure in figures.items():
         print(f"  {name}: {figure:,}")
-    print(f"  requests for what was asked for before, retries too: {twice.total():,}")
     check_files(folder)
-    return {url.replace(port, "/"): ending for url, ending in found.items()}
+    return {url.replace(port, "/"): ending for url, ending in found.items()}, asked
 
 
 def check_files(folder: Path) -> None:
@@ -84,7 +88,9 @@ def check_files(folder: Path) -> None:
     pages = sum(outcome.cause is None for outcome in read_outcomes(folder))
     assert kinds["response"] + kinds["revisit"] == pages
     size = sum(path.stat().st_size for path in files)
-    print(f"  {len(files)} WARC files of {size / 1e6:.1f} MB, {dict(kinds)}; sound by our checker and by warcio")
+    print(
+        f"  {len(files)} WARC files of {size / 1e6:.1f} MB, {dict(kinds)}; sound by our checker and by warcio"
+    )
 
 
 if __name__ == "__main__":

@@ -151,6 +151,9 @@ def test_two_processes_stop_and_one_or_four_go_on(tokens: Path, alone: Path, tmp
     four = shutil.copytree(two, tmp_path / "four")
     assert crew(4, tokens, four, "fsdp", "go") == [0] * 4
     same(losses(four), losses(alone))
+    for name, average in load(four / "checkpoint" / "average").net.state_dict().items():
+        expected = load(alone / "checkpoint" / "average").net.state_dict()[name]
+        torch.testing.assert_close(average, expected, atol=2e-3, rtol=0, msg=name)
     train(settings(tokens, two), resume_run=True)
     same(losses(two), losses(alone))
 

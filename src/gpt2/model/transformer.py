@@ -111,18 +111,21 @@ class State:
         return self.keys[0].shape[2]
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, apart: Tensor | None = None) -> Tensor:
     """Causal attention of [B, H, T, D] by plain matrix products, for training on a processor.
 
     Equal to `F.scaled_dot_product_attention(q, k, v, is_causal=True)`, whose backward pass in bfloat16 takes
-    about twice as long there. Rows of `ROWS` queries skip the keys that all of them may not see.
+    about twice as long there. Rows of `ROWS` queries skip the keys that all of them may not see. `apart`
+    [B, 1, T, T] is true where a query may not see a key for another reason.
     """
     T, D = q.shape[2:]
     later = torch.full((T, T), float("-inf"), dtype=q.dtype, device=q.device).triu(1)
+    if apart is not None:
+        later = later.masked_fill(apart, float("-inf"))  # [B, 1, T, T]
     q, parts = q * D**-0.5, []
     for i in range(0, T, ROWS):
         j = min(i + ROWS, T)
-        scores = q[:, :, i:j] @ k[:, :, :j].transpose(2, 3) + later[i:j, :j]  # [B, H, rows, j]
+        scores = q[:, :, i:j] @ k[:, :, :j].transpose(2, 3) + later[..., i:j, :j]  # [B, H, rows, j]
         parts.append(scores.softmax(dim=-1).to(v.dtype) @ v[:, :, :j])
     return torch.cat(parts, dim=2)
 
@@ -136,7 +139,9 @@ class Attention(nn.Module):
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor, int] | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, past: tuple[Tensor, Tensor, int] | None = None, apart: Tensor | None = None
+    ) -> Tensor:
         B, T, C = x.shape
         q, k, v = (
             self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)
@@ -150,8 +155,10 @@ class Attention(nn.Module):
             if T > 1 and seen:
                 mask = torch.ones(T, seen + T, dtype=torch.bool, device=x.device).tril(seen)  # [T, S]
         if past is None and q.requires_grad and q.device.type == "cpu":
-            y = attend(q, k, v)  # [B, H, T, D]
+            y = attend(q, k, v, apart)  # [B, H, T, D]
         else:
+            if apart is not None:
+                mask = ~apart & torch.ones(T, T, dtype=torch.bool, device=x.device).tril()  # [B, 1, T, T]
             causal = mask is None and T > 1
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)  # [B, H, T, D]
         out: Tensor = self.c_proj(y.transpose(1, 2).reshape(B, T, C))
@@ -181,8 +188,10 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor, int] | None = None) -> Tensor:
-        x = x + self.attn(self.ln_1(x), past)
+    def forward(
+        self, x: Tensor, past: tuple[Tensor, Tensor, int] | None = None, apart: Tensor | None = None
+    ) -> Tensor:
+        x = x + self.attn(self.ln_1(x), past, apart)
         out: Tensor = x + self.mlp(self.ln_2(x))
         return out
 
@@ -231,8 +240,12 @@ class GPT2(nn.Module):
         )
         return State(keys, values, length=0)
 
-    def hidden(self, ids: Tensor, state: State | None = None) -> Tensor:
-        """What the head reads: ids [B, T] -> final layer norm's output [B, T, C]; fills `state` in place."""
+    def hidden(self, ids: Tensor, state: State | None = None, documents: Tensor | None = None) -> Tensor:
+        """What the head reads: ids [B, T] -> final layer norm's output [B, T, C]; fills `state` in place.
+
+        `documents` [B, T] numbers the documents of a text without a state: a token sees those of its own
+        number alone, and positions begin anew with each.
+        """
         T, seen, room = ids.shape[1], 0, self.config.n_ctx
         if state is not None:
             seen, room = state.length, min(room, state.room)
@@ -241,9 +254,14 @@ class GPT2(nn.Module):
                 f"a text of {seen + T} tokens does not fit: the model reads {room} at a time here"
             )
         positions = torch.arange(seen, seen + T, device=ids.device)  # [T]
+        apart = None
+        if documents is not None:
+            apart = (documents[:, :, None] != documents[:, None, :])[:, None]  # [B, 1, T, T]
+            first = documents.diff(dim=1, prepend=documents[:, :1]) != 0  # [B, T]
+            positions = positions - (positions * first).cummax(dim=1).values  # [B, T]
         x = self.wte(ids) + self.wpe(positions)  # [B, T, C]
         for i, block in enumerate(self.h):
-            x = block(x, None if state is None else (state.keys[i], state.values[i], seen))
+            x = block(x, None if state is None else (state.keys[i], state.values[i], seen), apart)
         out: Tensor = self.ln_f(x)
         return out
 

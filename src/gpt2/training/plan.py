@@ -19,8 +19,8 @@ from pathlib import Path
 from gpt2.errors import ConfigError, FormatError, InputError
 from gpt2.model.device import Compute
 from gpt2.model.transformer import GPT2Config
-from gpt2.tokens.shards import Shards
 from gpt2.training.batches import Batches
+from gpt2.training.mixture import Data
 from gpt2.training.optimizer import OptimizerConfig
 from gpt2.training.parallel import Way
 from gpt2.training.spikes import OnSpike
@@ -34,8 +34,8 @@ RECORD = "train.json"
 class TrainConfig:
     """What to train, on what, for how long. Exactly one of steps, train_tokens and minutes is given."""
 
-    tokens: Path
-    """Folder of token shards."""
+    tokens: Path | tuple[Path, ...]
+    """Folder of token shards, or several to be mixed."""
     out: Path
     """Folder of the run."""
     model: GPT2Config = field(default_factory=GPT2Config)
@@ -50,6 +50,10 @@ class TrainConfig:
     """Sequences of the model's context in a step, of all processes together."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """How weights are changed."""
+    weights: tuple[float, ...] | None = None
+    """How many sequences of each folder there are to those of the others; None for as many as they have."""
+    mask_documents: bool = False
+    """Whether no token sees the documents before its own, whose positions begin at 0."""
     ema: float | None = None
     """Decay of an average of the weights, such as 0.999, kept beside them."""
     seed: int = 0
@@ -106,6 +110,7 @@ DECIDES = (
     *LENGTHS,
     "batch",
     "optimizer",
+    "mask_documents",
     "ema",
     "seed",
     "overfit_batch",
@@ -114,14 +119,14 @@ DECIDES = (
 """What decides the weights a run ends with, but for rounding and spikes."""
 
 
-def settings(config: TrainConfig, shards: Shards) -> Json:
+def settings(config: TrainConfig, shards: Data) -> Json:
     """What a resumed run must not change, as it stands in a JSON file."""
     every = {name: getattr(config, name) for name in DECIDES} | {"data": shards.summary}
     found: Json = json.loads(json.dumps(every, default=plain))
     return found
 
 
-def begun(config: TrainConfig, shards: Shards, resume_run: bool) -> int:
+def begun(config: TrainConfig, shards: Data, resume_run: bool) -> int:
     """The number of steps of the run that is in the folder already; 0 when there is none.
 
     Raises `InputError` when there is one and `resume_run` is not set, `ConfigError` when it was begun with
@@ -148,6 +153,17 @@ def begun(config: TrainConfig, shards: Shards, resume_run: bool) -> int:
     return steps
 
 
+def read_record(run: Path) -> Json:
+    """What a run is, from its train.json; `InputError` where there is no run."""
+    path = run / RECORD
+    if not path.exists():
+        raise InputError(f"there is no training run in {run}; it would have a file {RECORD}")
+    record = read_json(path)
+    if not (isinstance(record, dict) and isinstance(record.get("settings"), dict) and "folders" in record):
+        raise FormatError(f"{path} does not describe a training run; give another folder")
+    return record
+
+
 def steps_of(config: TrainConfig, batches: Batches, seconds_per_step: float) -> int:
     """Steps from whichever of the three ways the length was given."""
     if config.steps is not None:
@@ -158,7 +174,7 @@ def steps_of(config: TrainConfig, batches: Batches, seconds_per_step: float) -> 
     return max(1, int(config.minutes * 60 / seconds_per_step))
 
 
-def record(config: TrainConfig, shards: Shards, batches: Batches, steps: int, compute: Compute) -> None:
+def record(config: TrainConfig, shards: Data, batches: Batches, steps: int, compute: Compute) -> None:
     """Write down what the run is, before it begins."""
     write_json(
         config.out / RECORD,
@@ -167,10 +183,11 @@ def record(config: TrainConfig, shards: Shards, batches: Batches, steps: int, co
             "steps": steps,
             "tokens": steps * batches.tokens_per_step,
             "epochs": round(steps / batches.steps_per_epoch, 4),
+            "folders": [str(folder.folder.absolute()) for folder in shards.folders],
             "asked": {
                 f.name: getattr(config, f.name)
                 for f in dataclasses.fields(config)
-                if f.name not in DECIDES and f.name not in ("tokens", "out")
+                if f.name not in DECIDES and f.name not in ("tokens", "out", "weights")
             },
             "compute": compute,
             "versions": versions(),

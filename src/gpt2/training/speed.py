@@ -54,9 +54,10 @@ def make_learner(
     crew: Crew = ALONE,
     accumulate: int = 1,
     recompute: bool = False,
+    end_of_text: int | None = None,
 ) -> Learner:
     """What trains `net`, whose weights must be where they are to be computed with."""
-    loss = crew.wrap(NextTokenLoss(recomputed(net) if recompute else net, compute), net)
+    loss = crew.wrap(NextTokenLoss(recomputed(net) if recompute else net, compute, end_of_text), net)
     changer = make_optimizer(net, optimizer, DTYPES[compute.dtype])
     return Learner(net, loss, changer, optimizer.clip, compute.device, accumulate, crew)
 
@@ -69,11 +70,12 @@ def seconds_per_step(
     crew: Crew = ALONE,
     accumulate: int = 1,
     recompute: bool = False,
+    end_of_text: int | None = None,
     steps: int = TRIAL_STEPS,
 ) -> float:
     """Median time of a few steps on a throw-away network of the same shape."""
     net = GPT2(model).to(compute.device)
-    learner = make_learner(net, optimizer, compute, crew, accumulate, recompute)
+    learner = make_learner(net, optimizer, compute, crew, accumulate, recompute, end_of_text)
     times = []
     for step in range(steps + 1):
         begun = time.perf_counter()

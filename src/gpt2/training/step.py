@@ -23,15 +23,18 @@ from gpt2.training.parallel import ALONE, Crew
 
 
 class NextTokenLoss(nn.Module):
-    """ids [B, T + 1] -> mean loss in nats a token."""
+    """ids [B, T + 1] -> mean loss in nats a token; with `end_of_text`, each document as if it stood alone."""
 
-    def __init__(self, net: GPT2, compute: Compute) -> None:
+    def __init__(self, net: GPT2, compute: Compute, end_of_text: int | None = None) -> None:
         super().__init__()
-        self.net, self.compute = net, compute
+        self.net, self.compute, self.end_of_text = net, compute, end_of_text
 
     def forward(self, ids: Tensor) -> Tensor:
+        inputs, documents = ids[:, :-1], None
+        if self.end_of_text is not None:
+            documents = (inputs == self.end_of_text).cumsum(1)  # [B, T]
         with self.compute.autocast(ids):
-            hidden = self.net.hidden(ids[:, :-1]).flatten(0, 1)  # [B T, C]
+            hidden = self.net.hidden(inputs, documents=documents).flatten(0, 1)  # [B T, C]
         dtype = DTYPES[self.compute.dtype]
         return chunked_cross_entropy(hidden, self.net.wte.weight, ids[:, 1:].flatten(), dtype)
 

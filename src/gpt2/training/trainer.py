@@ -27,11 +27,11 @@ from gpt2.errors import ConfigError
 from gpt2.model.checkpoint import Model
 from gpt2.model.device import Compute, choose
 from gpt2.model.transformer import GPT2
-from gpt2.tokens.shards import Shards
 from gpt2.training import plan, resume, spikes
 from gpt2.training.average import Average
 from gpt2.training.batches import Batches
 from gpt2.training.curves import Curves
+from gpt2.training.mixture import Data
 from gpt2.training.parallel import Crew, join
 from gpt2.training.plan import TrainConfig, settings
 from gpt2.training.speed import make_learner, matrix_peak, operations, seconds_per_step
@@ -79,14 +79,14 @@ def train(
     """
     compute = choose(config.device, config.dtype, config.threads)
     with join(config.parallel, compute.device) as crew:
-        crew.told(lambda: bool(Shards.open(config.tokens, verify=True)))
-        shards = Shards.open(config.tokens)
+        crew.told(lambda: bool(Data.open(config.tokens, config.weights, verify=True)))
+        shards = Data.open(config.tokens, config.weights)
         if shards.tokenizer.n_vocab != config.model.vocab_size:
             raise ConfigError(
-                f"the tokens in {config.tokens} are of a vocabulary of {shards.tokenizer.n_vocab}, "
+                f"the tokens in {shards.folders[0].folder} are of a vocabulary of {shards.tokenizer.n_vocab}, "
                 f"but the model's is {config.model.vocab_size}"
             )
-        batches = Batches(shards.train, config.model.n_ctx, config.batch, config.seed)
+        batches = shards.batches(config.model.n_ctx, config.batch, config.seed)
         crew.check(config.batch, config.accumulate)
         if config.keep_best and not callbacks:
             raise ConfigError(
@@ -103,7 +103,7 @@ class Run:
     def __init__(
         self,
         config: TrainConfig,
-        shards: Shards,
+        shards: Data,
         batches: Batches,
         compute: Compute,
         crew: Crew,
@@ -112,6 +112,7 @@ class Run:
     ) -> None:
         self.config, self.shards, self.batches, self.compute = config, shards, batches, compute
         self.crew, self.callbacks, self.console = crew, callbacks, console
+        self.apart = shards.tokenizer.end_of_text if config.mask_documents else None
         self.progress = resume.Progress()
         self.saver = resume.Saver(config.out)
         self.saved = time.monotonic()
@@ -128,7 +129,9 @@ class Run:
         self.steps = self.plan(resume_run)
         net = GPT2(config.model, config.seed).to(compute.device)
         self.model = Model(net, self.shards.tokenizer)
-        self.learner = make_learner(net, config.optimizer, compute, crew, config.accumulate, config.recompute)
+        self.learner = make_learner(
+            net, config.optimizer, compute, crew, config.accumulate, config.recompute, self.apart
+        )
         self.average = Average(net, config.ema, crew) if config.ema else None
         self.restore()
         self.logged = self.progress.step
@@ -173,6 +176,7 @@ class Run:
                 crew,
                 config.accumulate,
                 config.recompute,
+                self.apart,
             )
         (seconds,) = crew.mean(seconds)
         steps = plan.steps_of(config, self.batches, seconds)
@@ -268,7 +272,7 @@ class Run:
         if self.crew.first:
             self.log.cut(back)
         self.row = {}
-        self.remark = {"went_back_from": step, "spike": odd}
+        self.remark = {"went_back_from": step, "passed_over": self.progress.passed_over, "spike": odd}
         self.spent, self.logged = 0.0, back
         self.save([])  # so that a kill does not forget what is passed over
         return back
@@ -316,7 +320,8 @@ class Run:
         self.saver.wait()
         if self.row:
             self.model.card = self.card()
-        state = resume.snapshot(self.progress, self.model, self.learner, self.average, self.compute)
+        room = self.saver.room
+        state = resume.snapshot(self.progress, self.model, self.learner, self.average, self.compute, room)
         if self.crew.first:
             self.saver.save(state, keep)
         self.saved = time.monotonic()

@@ -23,7 +23,7 @@ from gpt2.corpus.dedupe import DedupeConfig, Deduped, dedupe, duplicates
 from gpt2.corpus.documents import SHARD, Document, read_documents, write_documents
 from gpt2.corpus.duplicates import largest_clusters, write_kept
 from gpt2.corpus.minhash import words
-from gpt2.corpus.recall import all_alike
+from gpt2.corpus.recall import Sampled
 from gpt2.errors import FormatError, InputError
 
 BASE = [f"word{i}" for i in range(120)]
@@ -178,7 +178,7 @@ def test_brute_force_through_the_index_is_all_pairs() -> None:
     rows = dict(enumerate(map(words, texts)))
     pairs = exact_pairs(texts, 0.6)
     sample = {i: rows[i] for i in range(0, len(texts), 3)}
-    found = {(a, b): s for a, b, s in all_alike(sample, rows.items(), 0.6, 5)}
+    found = {(a, b): s for a, b, s in Sampled(sample, 5).alike(rows.items(), 0.6)}
     both = pairs | {(b, a): s for (a, b), s in pairs.items()}
     assert found == {pair: pytest.approx(s) for pair, s in both.items() if pair[0] in sample}
     assert len(found) > 50

@@ -32,7 +32,7 @@ from gpt2.corpus.clusters import Places, first_of_each, meetings, settle
 from gpt2.corpus.documents import parquet_batches
 from gpt2.corpus.duplicates import write_duplicates
 from gpt2.corpus.minhash import curve, shape, shingles, sign, words
-from gpt2.corpus.recall import Rate, all_alike, drawn, rates
+from gpt2.corpus.recall import Rate, Sampled, drawn, rates
 from gpt2.corpus.signatures import ShingleFiles, SignedShards, sign_shards
 from gpt2.errors import ConfigError, InputError, nearest, need
 from gpt2.workspace import Json, Workspace, read_json, remove, write_json
@@ -293,13 +293,13 @@ def measure(
     sampled[chosen] = True
     shards = range(len(signed.shards))
     sample = {number: row for shard in shards for number, row in signed.words(sampled, shard)}
-    found = []
+    ready, found = Sampled(sample, config.ngram), []
     with console.progress("measuring", int(able.sum()), "documents") as bar:
         for shard in shards:
             path = folder / f"alike-{shard:05d}.json"
             if not path.exists():
                 texts = signed.words(able, shard)
-                write_json(path, [*all_alike(sample, texts, config.similarity, config.ngram)])
+                write_json(path, [*ready.alike(texts, config.similarity)])
             found += read_json(path)
             begin, end = signed.begins[shard : shard + 2]
             bar.advance(int(able[begin:end].sum()))

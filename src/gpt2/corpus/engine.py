@@ -15,13 +15,15 @@ and unpacked twice). Rejected: a pool of processes for one machine beside Daft f
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -73,7 +75,7 @@ class Engine:
 
     def aside(self) -> AbstractContextManager[object]:
         """Within it, what Ray prints of its workers goes to standard error: standard output is for results."""
-        return redirect_stdout(sys.stderr) if self.cluster else nullcontext()
+        return contextlib.redirect_stdout(sys.stderr) if self.cluster else contextlib.nullcontext()
 
     def _run_beside(self, work: Work, jobs: Sequence[Json]) -> Iterator[Json]:
         left = dict(enumerate(jobs))
@@ -100,6 +102,7 @@ class Engine:
         os.environ.update(QUIET_ENGINE)
         daft: Any = need("daft", "corpus")
         if self.cluster is None:
+            take_native()
             return self.workers or len(os.sched_getaffinity(0))
         ray: Any = need("ray", "cluster")
         if not ray.is_initialized():
@@ -118,6 +121,14 @@ class Engine:
                 ) from None
         daft.set_runner_ray(self.cluster, noop_if_initialized=True)
         return self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+@functools.cache
+def take_native() -> None:
+    """Tell Daft to use its own engine, once: else it looks for Ray first, whose import takes half a second."""
+    daft: Any = need("daft", "corpus")
+    with contextlib.suppress(daft.exceptions.DaftCoreException):  # which says that a query has run before
+        daft.set_runner_native()
 
 
 HERE = Engine()

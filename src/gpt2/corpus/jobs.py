@@ -29,7 +29,7 @@ from gpt2.corpus.documents import (
 from gpt2.corpus.warc import member_after
 from gpt2.workspace import Json
 
-SMALLEST, LARGEST = 1 << 20, 1 << 26
+SMALLEST, LARGEST = 1 << 22, 1 << 26
 """Bytes of input for a job: not so few that starting counts, nor so many that a kill costs much."""
 JOBS = 32
 """Between the two, input makes so many jobs."""

@@ -57,40 +57,50 @@ class Rate:
         )
 
 
-def all_alike(
-    sample: Mapping[int, bytes], texts: Iterable[tuple[int, bytes]], similarity: float, ngram: int
-) -> Iterator[tuple[int, int, float]]:
-    """Every (sampled text, other text, similarity) from `similarity` up, by exact comparison.
+class Sampled:
+    """Texts of a sample, by number as their `words`, made ready to be found among others."""
 
-    Texts are given by number as their `words`.
-    """
-    numbers = np.array([*sample], np.int64)
-    sets = [shingles(row, ngram) for row in sample.values()]
-    sizes = np.array([len(s) for s in sets], np.int64)
-    every = np.concatenate([*sets, np.empty(0, np.uint64)])
-    order = np.argsort(every, kind="stable")
-    every, owner = every[order], np.repeat(np.arange(len(sets)), sizes)[order]
-    slots = np.zeros(1 << SLOTS_BITS, np.bool_)  # most shingles are nobody's, which this tells quickly
-    slots[every >> np.uint64(64 - SLOTS_BITS)] = True
-    for number, row in texts:
-        own = shingles(row, ngram)
-        known = own[slots[own >> np.uint64(64 - SLOTS_BITS)]]
-        if len(known) < similarity * len(own) or not len(own):
-            continue  # J <= common / own
-        begins, ends = np.searchsorted(every, known, "left"), np.searchsorted(every, known, "right")
-        hits = [owner[b:e] for b, e in zip(begins.tolist(), ends.tolist(), strict=True) if e > b]
-        if hits:
-            common = np.bincount(np.concatenate(hits), minlength=len(sets))
-            measured = common / (sizes + len(own) - common)
-            for i in np.flatnonzero(measured >= similarity).tolist():
-                if numbers[i] != number:
-                    yield int(numbers[i]), number, float(measured[i])
+    def __init__(self, sample: Mapping[int, bytes], ngram: int) -> None:
+        self.ngram, self.numbers = ngram, np.array([*sample], np.int64)
+        sets = [shingles(row, ngram) for row in sample.values()]
+        self.sizes = np.array([len(s) for s in sets], np.int64)
+        every = np.concatenate([*sets, np.empty(0, np.uint64)])
+        order = np.argsort(every, kind="stable")
+        self.owner = np.repeat(np.arange(len(sets)), self.sizes)[order]
+        self.every, self.begins = np.unique(every[order], return_index=True)
+        self.times = np.diff(self.begins, append=len(every))
+        self.slots = np.zeros(
+            1 << SLOTS_BITS, np.bool_
+        )  # most shingles are nobody's, which this tells quickly
+        self.slots[self.every >> np.uint64(64 - SLOTS_BITS)] = True
+
+    def alike(
+        self, texts: Iterable[tuple[int, bytes]], similarity: float
+    ) -> Iterator[tuple[int, int, float]]:
+        """Every (sampled text, other text, similarity) from `similarity` up, by exact comparison."""
+        for number, row in texts:
+            own = shingles(row, self.ngram)
+            known = own[self.slots[own >> np.uint64(64 - SLOTS_BITS)]]
+            if len(known) < similarity * len(own) or not len(own):
+                continue  # J <= common / own
+            places = np.minimum(np.searchsorted(self.every, known), max(0, len(self.every) - 1))
+            places = places[self.every[places] == known] if len(self.every) else places[:0]
+            if len(places):
+                times = self.times[places]
+                hits = np.repeat(self.begins[places] - np.cumsum(times) + times, times) + np.arange(
+                    times.sum()
+                )
+                common = np.bincount(self.owner[hits], minlength=len(self.sizes))
+                measured = common / (self.sizes + len(own) - common)
+                for i in np.flatnonzero(measured >= similarity).tolist():
+                    if self.numbers[i] != number:
+                        yield int(self.numbers[i]), number, float(measured[i])
 
 
 def rates(
     alike: Iterable[tuple[int, int, float]], of: Mapping[int, int], kept: npt.NDArray[np.bool_]
 ) -> tuple[Rate, Rate]:
-    """Recall and precision from `all_alike`; `of` is what each sampled text that was dropped repeats."""
+    """Recall and precision from `Sampled.alike`; `of` is what each sampled text that was dropped repeats."""
     near: dict[int, set[int]] = defaultdict(set)
     for text, other, _ in alike:
         near[text].add(other)

@@ -25,7 +25,7 @@ import brotli
 WORDS = [word for word in (Path(__file__).parents[1] / "LICENSE").read_text().split() if word.isalpha()]
 LONGEST = 200_000
 """The `max_bytes` for which outcomes are foretold."""
-IDLE, TIMEOUT = 1.0, 3.0
+IDLE, TIMEOUT = 2.0, 5.0
 """The limits in seconds for which outcomes are foretold."""
 
 

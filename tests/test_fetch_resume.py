@@ -68,6 +68,38 @@ def test_a_killed_crawl_goes_on_where_it_was(tmp_path: Path) -> None:
     assert kinds == {"warcinfo": 1, "response": 100}
 
 
+def test_an_interrupted_crawl_writes_no_failure_of_what_was_under_way(tmp_path: Path) -> None:
+    with LocalServer(chain(60)) as server:
+        command = [sys.executable, "-c", CRAWL, server.origin, str(tmp_path)]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE)
+        while sum(server.asked().values()) < 20:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+        assert process.returncode and said.rstrip().endswith(b"KeyboardInterrupt")
+        assert {row.get("cause") for row in lines_of(tmp_path)} == {None}
+        subprocess.run(command, check=True)
+    assert len(lines_of(tmp_path)) == len(pages_of(tmp_path)) == 60
+
+
+def test_records_that_a_power_cut_left_empty_are_fetched_again(tmp_path: Path) -> None:
+    paths = [f"/{i}" for i in range(6)]
+    with LocalServer({path: Reply(f"<p>Page {path}</p>") for path in paths}) as server:
+        get(server, tmp_path, *paths)
+        [warc] = warc_files(tmp_path)
+        ends = [row["end"] for row in lines_of(tmp_path)]
+        data = warc.read_bytes()
+        warc.write_bytes(data[: ends[2]] + b"\0" * (len(data) - ends[2]))
+        server.requests.clear()
+        get(server, tmp_path, *paths)
+        assert server.asked() == {"/3": 1, "/4": 1, "/5": 1}
+        assert list(pages_of(tmp_path)) == list(map(server.url, paths))
+        warc.write_bytes(data[: ends[2] - 9] + b"?" * 9 + data[ends[2] :])
+        server.requests.clear()
+        get(server, tmp_path, *paths)
+        assert sum(server.asked().values()) == 4
+
+
 def test_a_log_cut_anywhere_costs_no_more_than_its_last_lines(tmp_path: Path) -> None:
     paths = [f"/{i}" for i in range(4)]
     with LocalServer({path: Reply(f"<p>Page {path}</p>") for path in paths}) as server:

@@ -222,22 +222,26 @@ class Fetcher:
         """Keep as many requests under way as there may be, until there is nothing left to ask for."""
         loop = asyncio.get_running_loop()
         under_way: set[asyncio.Task[None]] = set()
-        while True:
-            free = len(under_way) < self.config.workers
-            if free and (found := self.next_job(loop.time())):
-                under_way.add(asyncio.create_task(self.serve(*found)))
-                continue
-            if not under_way and not self.schedule.work_left:
-                return
-            due = self.schedule.wait(loop.time()) if free else None
-            if under_way:
-                done, under_way = await asyncio.wait(
-                    under_way, timeout=due, return_when=asyncio.FIRST_COMPLETED
-                )
+        try:
+            while True:
+                free = len(under_way) < self.config.workers
+                if free and (found := self.next_job(loop.time())):
+                    under_way.add(asyncio.create_task(self.serve(*found)))
+                    continue
+                if not under_way and not self.schedule.work_left:
+                    return
+                due = self.schedule.wait(loop.time()) if free else None
+                if not under_way:
+                    await asyncio.sleep(due or 0.0)
+                    continue
+                first = asyncio.FIRST_COMPLETED
+                done, under_way = await asyncio.wait(under_way, timeout=due, return_when=first)
                 for task in done:
                     task.result()
-            else:
-                await asyncio.sleep(due or 0.0)
+        finally:  # before the client is closed, which would look like servers that hang up
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     def next_job(self, now: float) -> tuple[Host, Job] | None:
         """The host whose turn it is and what to ask it for, or None when none is due."""

@@ -4,9 +4,10 @@
     FOLDER/fetched.jsonl              the outcomes
 
 A line is written after the page's record and says where that record ends. On restart whatever follows the
-last whole line's record is cut off the WARC files, and the rest is fetched: a kill costs what was in flight.
-Only a power cut can leave a line whose record is not there or not whole; the record's own checks show it to
-whoever reads the file. Rejected: a database of states, which says the same twice.
+last whole line's record is cut off the WARC files, and the rest is fetched: a kill costs what was in flight,
+which is the links whose first request had been sent. After a power cut a line may be there whose record is
+not; so the last file's records are looked at, and lines beyond the sound ones do not count. Rejected: a
+database of states, which says the same twice.
 
     python -c "from gpt2.corpus.outcomes import read_outcomes; print(*read_outcomes('crawl'), sep='\\n')"
 """
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from gpt2.corpus.warc import warc_files
+from gpt2.corpus.warc import sound_end, warc_files
 from gpt2.corpus.warc_writer import Kept
 from gpt2.errors import InputError
 from gpt2.workspace import atomic_write
@@ -108,7 +109,9 @@ def read_outcomes(folder: str | Path) -> Iterator[Fetched]:
 
 def recover(folder: Path) -> Iterator[Fetched]:
     """The outcomes of an interrupted crawl; at their end, what follows the last sound line is cut off the log."""
-    sizes = {int(path.name[6:11]): path.stat().st_size for path in warc_files(folder)}
+    files = warc_files(folder)
+    sizes = {int(path.name[6:11]): path.stat().st_size for path in files[:-1]}
+    sizes |= {int(path.name[6:11]): sound_end(path) for path in files[-1:]}
     good = 0
     with (folder / LOG).open("r+b") as stream:
         for line in stream:

@@ -19,6 +19,7 @@ import mmap
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -104,6 +105,16 @@ def record_at(path: Path, start: int) -> Record | None:
             return read_record(Source(raw, start, zipped), 0)
         except (EOFError, ValueError, zlib.error):
             return None
+
+
+def sound_end(path: Path) -> int:
+    """How many bytes of a file are whole records, each a gzip member, from the first on."""
+    end = 0
+    with path.open("rb") as raw, suppress(EOFError, ValueError, zlib.error):
+        source = Source(raw, 0, zipped=True)
+        while read_record(source, 0):
+            end = source.read_to - len(source.inflate.unused_data)
+    return end
 
 
 class Source:

@@ -20,7 +20,7 @@ dropped in silence: `Built.drops` counts each reason, and each dropped document 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -219,11 +219,11 @@ class Build:
             return self.add_up(folder, 1)
         votes = self.folder / "links" if self.kind == "links" else None
         work = shards.Extraction(folder, self.config.method, self.config.seconds, votes, counting)
-        if self.config.text:
-            todo = jobs.text_jobs(self.config.text)
+        if text := self.config.text:
+            todo = jobs.text_jobs(text.absolute() if self.engine.cluster else text)
         else:
             given = [self.folder / "pages"] if self.kind == "links" else self.config.pages
-            todo = jobs.page_jobs([p.absolute() for path in given for p in archives(path)])
+            todo = jobs.page_jobs([p.absolute() for path in given for p in jobs.archives(path)])
         title, unit = ("reading", "texts") if self.config.text else ("extracting", "pages")
         self.map(work, todo, folder, title, "texts" if self.config.text else "responses", unit)
         return self.add_up(folder, len(todo))
@@ -344,16 +344,6 @@ class Build:
                 self.kind, f"main text by the {self.config.method} extractor"
             ),
         }
-
-
-def archives(path: Path) -> Iterable[Path]:
-    """The WARC and ARC files that are meant by a file or folder."""
-    if path.is_file():
-        return [path]
-    found = sorted(p for p in path.rglob("*") if p.is_file() and {".warc", ".arc"} & set(p.suffixes[-2:]))
-    if not found:
-        raise InputError(f"there is no WARC file (.warc or .warc.gz) in {path}; give another folder")
-    return found
 
 
 LAST = [

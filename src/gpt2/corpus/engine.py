@@ -23,6 +23,7 @@ import json
 import os
 import socket
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -41,6 +42,10 @@ QUIET_ENGINE = {
     "DO_NOT_TRACK": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+
+
+class Fault(RuntimeError):
+    """A fault of ours in a worker process, with its traceback."""
 
 
 class Work(Protocol):
@@ -89,7 +94,7 @@ class Engine:
                     del left[number]
                     failures = 0
                     yield result
-            except WorkbenchError:
+            except (WorkbenchError, Fault):
                 raise
             except Exception as error:
                 failures += 1
@@ -164,6 +169,8 @@ def query(work: Work, jobs: dict[int, Json], workers: int) -> Iterator[tuple[int
             result = json.loads(row["result"])
             if "error" in result:
                 raise getattr(errors, result["error"], WorkbenchError)(result["sentence"])
+            if "fault" in result:
+                raise Fault(result["fault"])
             yield row["number"], result
 
 
@@ -175,11 +182,13 @@ def answers(cluster: str) -> None:
 
 
 def attempt(do: Callable[[Json], Json], job: Json) -> str:
-    """A job's result as JSON, or the error it met, which would lose its kind on the way."""
+    """A job's result as JSON, or the error it met, which would lose its kind, or its traceback, on the way."""
     try:
         return json.dumps(do(job), default=plain)
     except WorkbenchError as error:
         return json.dumps({"error": type(error).__name__, "sentence": str(error)})
+    except Exception:
+        return json.dumps({"fault": traceback.format_exc()})
 
 
 def last_line(error: BaseException) -> str:

@@ -27,6 +27,7 @@ from gpt2.corpus.documents import (
     text_files,
 )
 from gpt2.corpus.warc import member_after
+from gpt2.errors import InputError
 from gpt2.workspace import Json
 
 SMALLEST, LARGEST = 1 << 22, 1 << 26
@@ -38,6 +39,16 @@ JOBS = 32
 def job_bytes(total: int) -> int:
     """Bytes of input that a job is given of so many in all."""
     return max(SMALLEST, min(total // JOBS, LARGEST))
+
+
+def archives(path: Path) -> list[Path]:
+    """The WARC and ARC files that are meant by a file or folder."""
+    if path.is_file():
+        return [path]
+    found = sorted(p for p in path.rglob("*") if p.is_file() and {".warc", ".arc"} & set(p.suffixes[-2:]))
+    if not found:
+        raise InputError(f"there is no WARC file (.warc or .warc.gz) in {path}; give another folder")
+    return found
 
 
 def page_jobs(archives: Sequence[Path]) -> list[Json]:

@@ -1,7 +1,7 @@
 """A training of 500 small steps killed with SIGKILL at a random moment, then resumed: the undisturbed run's weights.
 
-Fifty runs, each killed once at a moment drawn by a seed from the whole length of the undisturbed run, while
-checkpoints are written without a pause. Final weights, averaged weights and logged losses must be equal to
+Fifty runs, each killed once, within some hundredths of a second after a step drawn by a seed, while checkpoints
+are written without a pause. Final weights, averaged weights and logged losses must be equal to
 the bit each time. Processes are forked from one that has imported torch and computed nothing, so that the
 kills fall into training and not into imports.
 """
@@ -25,7 +25,7 @@ from gpt2.training.plan import TrainConfig
 from gpt2.training.trainer import train
 
 KILLS, STEPS = 50, 500
-SHAPE = GPT2Config(n_layer=2, n_head=2, n_embd=32, vocab_size=400, n_ctx=32)
+SHAPE = GPT2Config(n_layer=1, n_head=2, n_embd=32, vocab_size=400, n_ctx=16)
 
 
 def begin(tokens: Path, out: Path) -> int:
@@ -48,6 +48,11 @@ def finish(pid: int) -> None:
     """Wait for a process that must end well."""
     _, status = os.waitpid(pid, 0)
     assert status == 0, f"training ended with {status}"
+
+
+def steps_in(log: Path) -> int:
+    """Steps that a log tells of."""
+    return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
 def result(run: Path) -> tuple[bytes, bytes, list[float]]:
@@ -76,12 +81,15 @@ def main() -> None:
         for i in range(KILLS):
             run = Path(scratch) / f"run-{i}"
             pid = begin(tokens, run)
-            time.sleep(draw.uniform(0, length))
+            log, after = run / "metrics.jsonl", draw.randrange(STEPS)
+            while steps_in(log) < after:
+                assert os.waitpid(pid, os.WNOHANG) == (0, 0), "it ended before it was killed"
+                time.sleep(0.001)
+            time.sleep(draw.uniform(0, 0.03))
             os.kill(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
             assert status in (0, signal.SIGKILL), f"it ended with {status} before it was killed"
-            log = run / "metrics.jsonl"
-            reached.append(len(log.read_bytes().splitlines()) if log.exists() else 0)
+            reached.append(steps_in(log))
             writing += any(run.glob(".checkpoint*")) or any(run.glob(".previous*"))
             unsaved += not (run / "checkpoint").exists()
             finish(begin(tokens, run))

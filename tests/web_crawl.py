@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from local_web import IDLE, LONGEST, TIMEOUT, LocalWeb
 
 from gpt2.corpus.extract import extract
-from gpt2.corpus.fetch import FetchConfig, read_outcomes, warc_files
+from gpt2.corpus.fetch import LOG, FetchConfig, read_outcomes, warc_files
 from gpt2.corpus.pages import Page, read_pages
 
 CRAWL = """
@@ -52,6 +52,16 @@ def start(web: LocalWeb, folder: Path, given: dict[str, Any]) -> subprocess.Pope
     return subprocess.Popen([sys.executable, "-c", CRAWL, str(links), json.dumps(given), str(folder)])
 
 
+@dataclass(frozen=True)
+class Life:
+    """One process of a crawl."""
+
+    begun: float
+    """When, by the server's clock."""
+    done: frozenset[str]
+    """Links that had ended before."""
+
+
 def crawl_with_kills(
     web: LocalWeb,
     folder: Path,
@@ -60,22 +70,23 @@ def crawl_with_kills(
     shortest: float,
     longest: float,
     seed: int = 0,
-) -> tuple[int, list[float]]:
-    """Crawl to the end, killed with SIGKILL at random moments of its life; how often, and when each life began."""
-    draw, killed, lives = random.Random(seed), 0, [time.monotonic()]
+) -> list[Life]:
+    """Crawl to the end, killed with SIGKILL at random moments of its life; its lives, one more than kills."""
+    draw, lives = random.Random(seed), [Life(time.monotonic(), frozenset())]
     process = start(web, folder, given)
-    while killed < kills:
+    while len(lives) <= kills:
         try:
             process.wait(draw.uniform(shortest, longest))
             break
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
-            killed += 1
-            lives.append(time.monotonic())
+            begun = (folder / LOG).exists()
+            done = frozenset(f.url for f in read_outcomes(folder)) if begun else frozenset[str]()
+            lives.append(Life(time.monotonic(), done))
             process = start(web, folder, given)
     assert process.wait() == 0
-    return killed, lives
+    return lives
 
 
 def endings(folder: Path) -> dict[str, Ending]:
@@ -100,7 +111,7 @@ def endings(folder: Path) -> dict[str, Ending]:
     return found
 
 
-def check_politeness(web: LocalWeb, delay: float, lives: list[float]) -> dict[str, Any]:
+def check_politeness(web: LocalWeb, delay: float, lives: list[Life]) -> dict[str, Any]:
     """What the server saw, judged: rules, pauses, one request at a time, an honest name; figures of it."""
     forbidden = [r for r in web.log if r.path.startswith("/private/")]
     assert not forbidden, f"robots.txt forbids {forbidden[0].path}"
@@ -110,7 +121,7 @@ def check_politeness(web: LocalWeb, delay: float, lives: list[float]) -> dict[st
         if site.refusal:
             assert {r.path for r in requests} == {"/robots.txt"}, f"{host} wants nothing asked"
         for one, other in pairwise(requests):
-            if any(one.begun < life <= other.begun for life in lives[1:]):
+            if any(one.begun < life.begun <= other.begun for life in lives[1:]):
                 between += 1  # a new process does not know when the last one asked
                 continue
             needed = delay if other.path == "/rules" else max(delay, site.pause)
@@ -126,7 +137,13 @@ def check_politeness(web: LocalWeb, delay: float, lives: list[float]) -> dict[st
     }
 
 
-def asked_twice(web: LocalWeb) -> Counter[tuple[str, str]]:
-    """How often more than once each address but robots.txt was asked for."""
-    times = Counter((r.host, r.path) for r in web.log if r.path not in ("/robots.txt", "/rules"))
-    return Counter({place: n - 1 for place, n in times.items() if n > 1})
+def check_nothing_done_is_asked_for_again(web: LocalWeb, lives: list[Life]) -> int:
+    """A link that had ended is not begun again; how many were begun anew because they had not."""
+    again = 0
+    for life, after in pairwise([*lives, None]):
+        ends = after.begun if after else float("inf")
+        asked = {web.link(r.host, r.path) for r in web.log if life.begun <= r.begun < ends}
+        assert not asked & life.done, "a link that had ended was asked for again"
+        before = {web.link(r.host, r.path) for r in web.log if r.begun < life.begun}
+        again += len(asked & before & set(web.causes))
+    return again

@@ -5,6 +5,7 @@
     corpus/        gpt2 corpus ...
     tokens.py      gpt2 tokens ...
     training.py    gpt2 train
+    forecast.py    gpt2 judge, gpt2 batch
     inference.py   gpt2 generate
     scoring.py     gpt2 score
     evaluate.py    gpt2 evaluate, gpt2 tasks
@@ -46,7 +47,19 @@ from cyclopts import (
 )
 
 import gpt2
-from gpt2.cli import cloze, convert, corpus, evaluate, inference, reproduce, scoring, tokens, training, verify
+from gpt2.cli import (
+    cloze,
+    convert,
+    corpus,
+    evaluate,
+    forecast,
+    inference,
+    reproduce,
+    scoring,
+    tokens,
+    training,
+    verify,
+)
 from gpt2.errors import nearest, sentence
 
 app = App(
@@ -62,6 +75,8 @@ app.command(reproduce.reproduce)
 app.command(corpus.app)
 app.command(tokens.app)
 app.command(training.train)
+app.command(forecast.judge)
+app.command(forecast.batch)
 app.command(inference.generate)
 app.command(scoring.score)
 app.command(evaluate.evaluate)
@@ -70,7 +85,9 @@ app.command(cloze.cloze)
 app.command(convert.convert)
 app.command(verify.verify)
 app.command(reproduce.report)
-IN_ORDER = "reproduce corpus tokens train generate score evaluate tasks cloze convert verify report"
+IN_ORDER = (
+    "reproduce corpus tokens train judge batch generate score evaluate tasks cloze convert verify report"
+)
 for place, name in enumerate(IN_ORDER.split()):
     app[name].sort_key = place  # help shows them in the order in which data flows
 

@@ -2,6 +2,7 @@
 
 gpt2 train --tokens shards --out run --size 124M --minutes 60
 gpt2 train --tokens shards --out run --size 124M --minutes 60 --resume
+gpt2 train --tokens web --tokens books --weights 3 1 --out run --size 124M --recipe modern --minutes 60
 torchrun --nproc-per-node 4 -m gpt2 train --tokens shards --out run --size 355M --batch 512 --steps 20000
 """
 
@@ -18,6 +19,7 @@ from gpt2.console import count
 
 LENGTH = Group("How long (exactly one of these)", sort_key=10)
 SHAPE = Group("Shape", sort_key=20)
+DATA = Group("Data", sort_key=25)
 SHARING = Group("Memory and several processes (the step stays the same)", sort_key=30)
 KEEPING = Group("Saving and watching", sort_key=40)
 TROUBLE = Group("When it goes wrong", sort_key=50)
@@ -25,7 +27,7 @@ TROUBLE = Group("When it goes wrong", sort_key=50)
 
 def train(
     *,
-    tokens: Path,
+    tokens: list[Path],
     out: Path,
     resume: Flag = False,
     steps: Annotated[Count | None, Parameter(group=LENGTH)] = None,
@@ -36,8 +38,12 @@ def train(
     heads: Annotated[Size | None, Parameter(group=SHAPE)] = None,
     channels: Annotated[Size | None, Parameter(group=SHAPE)] = None,
     context: Annotated[Size, Parameter(group=SHAPE)] = 1024,
+    weights: Annotated[list[Amount] | None, Parameter(group=DATA, consume_multiple=True)] = None,
+    mask_documents: Annotated[Flag, Parameter(group=DATA)] = False,
     batch: Size = 8,
-    learning_rate: Amount = 6e-4,
+    recipe: Literal["gpt2", "gpt3", "nanogpt", "modern"] = "gpt2",
+    learning_rate: Amount | None = None,
+    tune_lr: Count | None = None,
     ema: Amount | None = None,
     seed: Seed = 0,
     parallel: Annotated[Literal["ddp", "fsdp"] | None, Parameter(group=SHARING)] = None,
@@ -59,7 +65,7 @@ def train(
     Parameters
     ----------
     tokens:
-        Folder of token shards (see `gpt2 tokens write`).
+        Folder of token shards (see `gpt2 tokens write`); given several times, the folders are mixed.
     out:
         Folder of the run.
     resume:
@@ -80,10 +86,19 @@ def train(
         Channels, in place of the size's.
     context:
         Longest text in tokens.
+    weights:
+        Sequences of each folder to those of the others, such as 3 1; without them each is seen as often.
+    mask_documents:
+        Let no token see the documents before its own.
     batch:
         Sequences in a step, of all processes together.
+    recipe:
+        Where learning rate, warm-up, decay and optimizer are from: gpt2, gpt3 (its table for small models),
+        nanogpt, or modern (Muon, and a straight line to zero).
     learning_rate:
-        The highest learning rate.
+        The highest learning rate, in place of the recipe's for the size.
+    tune_lr:
+        First train for so many steps with several learning rates, and take the best on held-out documents.
     ema:
         Keep an average of the weights with this decay too, such as 0.999, in RUN/checkpoint/average.
     seed:
@@ -116,22 +131,26 @@ def train(
     """
     import dataclasses
 
-    from gpt2.evaluation.heldout import usual_callbacks
+    from gpt2.evaluation.heldout import mixture_callbacks
+    from gpt2.training import recipes, tuning, verdict
+    from gpt2.training.mixture import Data
     from gpt2.training.trainer import train as run
 
-    shards = gpt2.Shards.open(tokens)
+    data = Data.open(tokens, weights)
     changes = {"n_layer": layers, "n_head": heads, "n_embd": channels}
-    shape = gpt2.GPT2Config.size(size, vocab_size=shards.tokenizer.n_vocab, n_ctx=context)
+    shape = gpt2.GPT2Config.size(size, vocab_size=data.tokenizer.n_vocab, n_ctx=context)
     shape = dataclasses.replace(shape, **{k: v for k, v in changes.items() if v is not None})
     config = gpt2.TrainConfig(
-        tokens=tokens,
+        tokens=tuple(tokens),
+        weights=tuple(weights) if weights else None,
+        mask_documents=mask_documents,
         out=out,
         model=shape,
         steps=steps,
         train_tokens=train_tokens,
         minutes=minutes,
         batch=batch,
-        optimizer=gpt2.OptimizerConfig(learning_rate=learning_rate),
+        optimizer=recipes.recipe(recipe).optimizer(shape, batch * context, learning_rate),
         ema=ema,
         seed=seed,
         overfit_batch=overfit_batch,
@@ -149,17 +168,33 @@ def train(
         dtype=computing.dtype,
         threads=computing.threads,
     )
-    done = run(config, usual_callbacks(shards), resume, talk.console)
+    callbacks = mixture_callbacks(data.folders)
+    trials = tuning.tune(config, tune_lr, callbacks, talk.console) if tune_lr else []
+    if trials:
+        rate = tuning.best(trials).learning_rate
+        talk.table(
+            ["learning rate", "held-out loss"], [[f"{t.learning_rate:g}", t.heldout_loss] for t in trials]
+        )
+        talk.console.say(f"training with a learning rate of {rate:g}")
+        config = dataclasses.replace(
+            config, optimizer=dataclasses.replace(config.optimizer, learning_rate=rate)
+        )
+    done = run(config, callbacks, resume, talk.console)
     if not done.reports:
         return
     last = done.metrics[-1]
     result = {"run": out, "steps": done.steps, "tokens": done.tokens, "seconds": done.seconds, **last}
+    result |= {"recipe": recipe, "trials": [vars(trial) for trial in trials]}
     text = f"{out}: {count(done.tokens)} tokens, loss {last['loss']:.3f}"
     if "heldout_loss" in last:
         text += f", held-out {last['heldout_loss']:.3f}"
     if done.learned is not None:
         result["learned"] = done.learned
         text += f"; one batch was {'' if done.learned else 'not '}learned by heart in {done.steps:,} steps"
+    if done.learned is None:
+        judged = verdict.judge_run(out)
+        result["verdict"] = judged.json()
+        text += f"\n{judged}"
     talk.result(result, text)
     if done.learned is False:
         raise SystemExit(1)

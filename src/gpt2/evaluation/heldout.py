@@ -60,12 +60,13 @@ def document_losses(
 
 
 def heldout_callback(
-    split: Split, documents: Sequence[int], limit: int, compute: Compute | None = None
+    split: Split, documents: Sequence[int], limit: int, compute: Compute | None = None, suffix: str = ""
 ) -> Callback:
     """While training: the loss on the first `limit` tokens of a few held-out documents."""
 
     def measure(model: Model, step: int) -> Json:  # noqa: ARG001
-        return {"heldout_loss": round(document_losses(model, split, documents, limit, compute).loss, 5)}
+        loss = document_losses(model, split, documents, limit, compute).loss
+        return {f"heldout_loss{suffix}": round(loss, 5)}
 
     return measure
 
@@ -77,6 +78,31 @@ def sample_callback(prompt: str, max_tokens: int = 40, compute: Compute | None =
         return {"sample": prompt + generate(model, [prompt], max_tokens, seed=step, compute=compute)[0]}
 
     return sample
+
+
+def mixture_callbacks(
+    folders: Sequence[Shards], documents: int = 64, limit: int = 256, compute: Compute | None = None
+) -> list[Callback]:
+    """The same for a mixture: the loss on each folder's documents, and their mean as the loss of all."""
+    if len(folders) == 1:
+        return usual_callbacks(folders[0], documents, limit, compute)
+    picked = {
+        f"_{i}": (folder.heldout, chosen)
+        for i, folder in enumerate(folders, start=1)
+        if (chosen := pick_documents(folder.heldout, documents))
+    }
+    each = [heldout_callback(split, rows, limit, compute, name) for name, (split, rows) in picked.items()]
+    if not each:
+        return []
+
+    def measure(model: Model, step: int) -> Json:
+        found: Json = {}
+        for callback in each:
+            found |= callback(model, step)
+        return {"heldout_loss": round(sum(found.values()) / len(found), 5), **found}
+
+    first = next(folder for folder in folders if pick_documents(folder.heldout, 1))
+    return [measure, *usual_callbacks(first, documents, limit, compute)[1:]]
 
 
 def usual_callbacks(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -165,28 +164,3 @@ def test_languages_are_told_apart() -> None:
         == "de"
     )
     assert language_of("") is None
-
-
-def test_many_pages_at_once_are_the_same_as_one_by_one() -> None:
-    from gpt2.corpus.build import extract_all, extracted
-    from gpt2.corpus.pages import Page
-
-    pages = [Page(f"http://example.org/{i}", PAGE.replace("Boats", f"Boat {i}").encode()) for i in range(70)]
-    pages[5] = Page("http://example.org/5", b"<title>nothing</title>")
-    together = extract_all(pages, "fast")
-    assert together == list(extracted(pages, "fast"))
-    assert together[5] is None and together[69] is not None and together[69].title == "Boat 69 & storms"
-
-
-def test_many_pages_leave_no_noise_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
-    from gpt2.corpus.build import extract_all
-    from gpt2.corpus.pages import Page
-
-    raised: list[object] = []
-    hook, sys.unraisablehook = sys.unraisablehook, raised.append
-    try:
-        extract_all([Page(f"http://example.org/{i}", PAGE.encode()) for i in range(64)], "fast")
-    finally:
-        sys.unraisablehook = hook
-    assert raised == []
-    assert capfd.readouterr().err == ""

@@ -39,7 +39,7 @@ from typing import TypeVar
 from gpt2.corpus.documents import Document
 from gpt2.errors import ConfigError, InputError, TooLittleData
 from gpt2.evaluation.sentences import FUNCTION_WORDS, SHORTEST, WORD, Lexicon, Sentence, sentences
-from gpt2.workspace import Json, atomic_write
+from gpt2.workspace import MARK, Json, atomic_write
 
 CONTEXT = 20
 """Sentences before a question with ten choices."""
@@ -272,7 +272,8 @@ def write_cloze(cloze: Cloze, folder: Path) -> list[Path]:
         "nouns.txt": "".join(map(cbt_lines, cloze.nouns)),
         "names.txt": "".join(map(cbt_lines, cloze.names)),
     }
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    there = {name for name in names if name != MARK and not name.startswith(".")}  # a stage's own, drafts
     if there - contents.keys() or (there and "cloze.jsonl" not in there):
         raise InputError(
             f"{folder} holds {min(there - {'cloze.jsonl'})}, which is not ours; give a new folder"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -29,6 +30,8 @@ class Doing:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Callable[[Json], Json]]:
+        if (self.folder / "broken").exists():
+            raise FormatError("the table beside is damaged; make it anew")
         yield self.do
 
     def do(self, job: Json) -> Json:
@@ -42,6 +45,8 @@ class Doing:
             raise FormatError("the file é is damaged; get it anew")
         if job.get("raises") == "fault":
             return {"share": 1 / 0}
+        if job.get("raises") == "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
         return {"number": job["number"], "pid": os.getpid(), "text": "日本" * 10}
 
 
@@ -86,6 +91,20 @@ def test_what_a_job_raises_is_raised_here_with_its_kind(tmp_path: Path) -> None:
         list(Engine(2).run(Doing(tmp_path), jobs(4, job2={"raises": "sentence"})))
     with pytest.raises(Fault, match=r"(?s)Traceback.*1 / 0.*ZeroDivisionError"):
         list(Engine(2).run(Doing(tmp_path), jobs(4, job2={"raises": "fault"})))
+
+
+def test_a_full_disk_ends_the_work_at_once_as_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        list(Engine(2).run(Doing(tmp_path), jobs(4, job1={"raises": "full"})))
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(tmp_path)
+    assert "in do" in str(caught.value.__cause__), "with the worker's traceback"
+    assert (tmp_path / "1").read_text() == "1", "it is not tried again"
+
+
+def test_what_opening_raises_is_no_death_of_a_worker(tmp_path: Path) -> None:
+    (tmp_path / "broken").touch()
+    with pytest.raises(FormatError, match="the table beside is damaged"):
+        list(Engine(2).run(Doing(tmp_path), jobs(4)))
 
 
 def test_workers_that_die_are_replaced_and_their_jobs_done(tmp_path: Path) -> None:

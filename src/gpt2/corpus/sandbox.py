@@ -3,8 +3,11 @@
 A page of the web can keep a parser busy for hours inside C code that no Python thread or signal handler
 interrupts, or end the process. So one child answers requests one after another; when it takes longer than
 its limit or dies, it is killed, waited for and replaced at the next request, and the caller gets the cause in
-the place of an answer. The limit is held twice: by the caller's clock, and by an alarm of the kernel's in the
-child, which ends it even when the caller was killed while it was busy; idle, it ends when its line is closed.
+the place of an answer. The limit is of processor time, which the kernel holds in the child, so that the answer
+does not depend on how busy the machine is. Behind it stands one of `PATIENCE` times as long by the clock, for a
+child that waits: held by the caller, and by an alarm in the child, which ends it even when the caller was
+killed while it was busy; idle, it ends when its line is closed. Rejected: a limit by the clock alone, under
+which a loaded machine drops pages that a free one keeps.
 The child is a new interpreter and no fork, so it can be made in a process with threads or in a daemonic worker;
 a request costs about a tenth of a millisecond. Rejected: multiprocessing, which daemonic workers may not use,
 and a process for each page, which costs more than the page.
@@ -38,6 +41,8 @@ from gpt2.corpus.sandbox import serve
 serve(*json.loads(sys.argv[2]))"""
 STARTING = 120.0
 """Seconds that a child may take to import what it needs."""
+PATIENCE = 5
+"""Times its limit of processor time that an answer may take by the clock."""
 GRACE = 1.0
 """Seconds by which the child's own alarm comes after the caller's clock."""
 MEMORY = 8 << 30
@@ -52,7 +57,7 @@ class Sandbox:
 
     def __init__(self, target: str, arguments: tuple[str, ...] = (), seconds: float = 10.0) -> None:
         """`target`: "module:function"; called with `arguments` in the child, it returns the function from
-        bytes to bytes that answers requests, each within `seconds`."""
+        bytes to bytes that answers requests, each within `seconds` of processor time."""
         self.target, self.arguments, self.seconds = target, arguments, seconds
         self._child: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
@@ -67,12 +72,12 @@ class Sandbox:
             self._child = self._line = None
         if self._child is None:
             self._start()
-        return self._answer(request, self.seconds)
+        return self._answer(request, PATIENCE * self.seconds)
 
     def _start(self) -> None:
         self._owner = os.getpid()
         self._line, theirs = socket.socketpair()
-        task = [self.target, self.arguments, self.seconds + GRACE]
+        task = [self.target, self.arguments, self.seconds]
         command = [sys.executable, "-P", "-c", START, json.dumps(sys.path), json.dumps(task)]
         with theirs:
             child = subprocess.Popen(
@@ -95,11 +100,13 @@ class Sandbox:
             reply = receive(self._line, deadline)
         except TimeoutError:
             self.close()
-            return f"over {seconds:g} seconds"
+            return f"over {seconds:g} seconds by the clock"
         except (EOFError, OSError):
             status = self.close()
+            if status == -signal.SIGPROF:
+                return f"over {self.seconds:g} seconds"
             if status == -signal.SIGALRM:
-                return f"over {seconds:g} seconds"
+                return f"over {seconds:g} seconds by the clock"
             return f"crashed ({signal.Signals(-status).name if status < 0 else f'exit status {status}'})"
         kind, content = reply[:1], reply[1:]
         if kind == ANSWER:
@@ -129,11 +136,15 @@ class Sandbox:
 
 
 def serve(target: str, arguments: list[str], seconds: float) -> None:
-    """Answer requests from standard input's socket until it is closed: what the child runs."""
+    """Answer requests from standard input's socket until it is closed: what the child runs.
+
+    `seconds`: of processor time, all threads together, for each.
+    """
     line = socket.socket(fileno=os.dup(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller to handle
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, whatever code is running
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    for alarm in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(alarm, signal.SIG_DFL)  # ends the process, whatever code is running
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF, signal.SIGALRM})
     with contextlib.suppress(ValueError, OSError):  # where the system knows no such limit, or a smaller one
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     module, _, name = target.partition(":")
@@ -151,8 +162,10 @@ def serve(target: str, arguments: list[str], seconds: float) -> None:
         send(line, reply)
         while made:
             request = receive(line)
-            signal.setitimer(signal.ITIMER_REAL, seconds)
+            signal.setitimer(signal.ITIMER_PROF, seconds)
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds + GRACE)
             reply = attempt(made[0], request)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
             send(line, reply)
 

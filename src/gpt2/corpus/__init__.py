@@ -18,6 +18,8 @@ warc_writer.py    WARC files, begun anew at a certain size
 warc.py           Record: WARC and ARC files, read past damage
 pages.py          Page: what a record holds, its encodings undone
 extract.py        pages to main text, in a child process that a page cannot stall
+blocks.py         a page as blocks of text
+main_text.py      which blocks are its main text: a classifier after the paper's Dragnet
 head.py           title, date and canonical address that a page names
 sandbox.py        the child process
 gold.py           extraction measured on pages marked by hand

@@ -1,7 +1,8 @@
 """The main text of a page, with its title, language, day of publication and canonical address.
 
 The paper used Dragnet and Newspaper. Four methods are here: `default` is trafilatura in its quick mode without
-comments, `fast` is resiliparse, `newspaper` is newspaper4k, the maintained descendant of the paper's Newspaper.
+comments; `fast` is resiliparse; `blocks` is a block classifier of our own, after Dragnet (`main_text.py`);
+`newspaper` is newspaper4k, the maintained descendant of the paper's Newspaper.
 `gpt2 corpus extract --compare GOLD` measures them on pages marked by hand. `extract` takes one page in this
 process; hostile or broken HTML gives a document or None, and it never raises. `Extractor` takes many in a child
 process, which a page cannot hold up for longer than its limit.
@@ -24,13 +25,14 @@ from typing import Any, Literal, Self, get_args
 from gpt2.corpus.documents import Document, sound
 from gpt2.corpus.head import head_of
 from gpt2.corpus.links import canonical
+from gpt2.corpus.main_text import main_text
 from gpt2.corpus.pages import Page, decode_html
 from gpt2.corpus.sandbox import Sandbox
 from gpt2.errors import ConfigError, need
 
 logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # a page without text is a result here, no error
 
-Method = Literal["default", "fast", "newspaper"]
+Method = Literal["default", "fast", "blocks", "newspaper"]
 METHODS: tuple[Method, ...] = get_args(Method)
 SECONDS = 10.0
 """What a page may take by default; most take a fiftieth of a second."""
@@ -95,7 +97,7 @@ def method_named(method: str) -> Callable[[str, str | None], str]:
 
 def installed_methods() -> list[Method]:
     """The methods whose packages are installed."""
-    packages = {"default": "trafilatura", "fast": "resiliparse", "newspaper": "newspaper"}
+    packages = {"default": "trafilatura", "fast": "resiliparse", "blocks": "lxml", "newspaper": "newspaper"}
     return [method for method in METHODS if find_spec(packages[method])]
 
 
@@ -121,6 +123,11 @@ def by_resiliparse(html: str, url: str | None) -> str:  # noqa: ARG001
     return text
 
 
+def by_blocks(html: str, url: str | None) -> str:  # noqa: ARG001
+    """The main text by our block classifier."""
+    return main_text(html)
+
+
 def by_newspaper(html: str, url: str | None) -> str:
     """The main text by newspaper4k; none of a page over which it stumbles, be it for want of a language's package."""
     newspaper = need("newspaper", "newspaper")
@@ -136,6 +143,7 @@ def by_newspaper(html: str, url: str | None) -> str:
 BY_METHOD: dict[str, Callable[[str, str | None], str]] = {
     "default": by_trafilatura,
     "fast": by_resiliparse,
+    "blocks": by_blocks,
     "newspaper": by_newspaper,
 }
 

@@ -15,7 +15,7 @@ def extract(
     pages: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     *,
     out: Path | None = None,
-    method: Literal["default", "fast", "newspaper"] = "default",
+    method: Literal["default", "fast", "blocks", "newspaper"] = "default",
     seconds: Amount = 10.0,
     processes: Count | None = None,
     compare: Path | None = None,
@@ -30,7 +30,7 @@ def extract(
     out:
         Folder for the documents.
     method:
-        default is trafilatura, fast is resiliparse, newspaper is newspaper4k.
+        default is trafilatura, fast is resiliparse, blocks our block classifier, newspaper newspaper4k.
     seconds:
         Time limit for a page.
     processes:

@@ -55,7 +55,9 @@ def measure(name: str, millions: float) -> None:
     kept = {"ours": ours, "plainly": plainly}[name](millions)
     seconds = time.process_time() - begun
     bytes_ = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    print(f"{name:8} {kept:,} links: {bytes_ / 1e6:,.0f} MB, {bytes_ / kept:.0f} bytes a link, {seconds:.1f} s")
+    print(
+        f"{name:8} {kept:,} links: {bytes_ / 1e6:,.0f} MB, {bytes_ / kept:.0f} bytes a link, {seconds:.1f} s"
+    )
 
 
 def main() -> None:

@@ -237,6 +237,31 @@ def test_shards_that_cannot_be_used_are_refused(tmp_path: Path, damage: str) -> 
     assert not (tmp_path / "out" / "duplicates.parquet").exists()
 
 
+def test_no_run_empties_its_own_input(run: Run, tmp_path: Path) -> None:
+    documents = many(8, 40)
+    shards, out = sharded(tmp_path / "in", documents, 2), tmp_path / "out"
+    found = dedupe(shards, out)
+    left = write_kept(shards, found.path, out)
+    before = [path.read_bytes() for path in (*shards, *left)]
+    (tmp_path / "link").symlink_to(out)
+    for folder in (out, tmp_path / "link"):
+        with pytest.raises(InputError, match="lies in the output folder"):
+            dedupe(left, folder)
+        with pytest.raises(InputError, match="lies in the output folder"):
+            write_kept(left, found.path, folder)
+    for source, target in [("out", "out"), ("out", "link"), ("link/documents", "out"), ("in", "in")]:
+        said = run("corpus", "dedupe", tmp_path / source, "--out", tmp_path / target)
+        assert said.refused("lie in one another")
+    for target in ("out/documents", "out/documents/distinct"):
+        assert run("corpus", "dedupe", out, "--out", tmp_path / target).refused("lie in one another")
+    assert [path.read_bytes() for path in (*shards, *left)] == before
+    assert sorted(path.name for path in (out / "documents").iterdir()) == [
+        *(path.name for path in left),
+        "stage.json",
+    ]
+    assert run("corpus", "dedupe", left[0], "--out", tmp_path / "in/other", "--quiet").status == 0
+
+
 def test_a_shard_may_be_empty_and_nothing_may_repeat(tmp_path: Path) -> None:
     shards = sharded(tmp_path, [page(varied(), "a"), page("short", "b")], 3)
     found = dedupe(shards, tmp_path / "out")

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from gpt2.console import QUIET, Console
 from gpt2.corpus.clusters import Places, first_of_each, meetings, settle
 from gpt2.corpus.documents import parquet_batches
-from gpt2.corpus.duplicates import write_duplicates
+from gpt2.corpus.duplicates import keep_apart, write_duplicates
 from gpt2.corpus.minhash import curve, shape, shingles, sign, words
 from gpt2.corpus.recall import Rate, Sampled, drawn, rates
 from gpt2.corpus.signatures import ShingleFiles, SignedShards, sign_shards
@@ -148,7 +148,7 @@ def dedupe(
     """Find the documents to drop in Parquet shards of documents and list them in `folder`/duplicates.parquet.
 
     A run that was interrupted goes on; one that was finished is not repeated. Raises `InputError` for no shard,
-    one that is missing or two of one name, `FormatError` for one that is damaged, `BusyError` when another
+    one that is missing or in a folder of the output, or two of one name, `FormatError` for one that is damaged, `BusyError` when another
     process works in `folder`.
     """
     if not shards:
@@ -158,6 +158,7 @@ def dedupe(
             raise InputError(f"there is no file {shard}; check the path")
     if len({shard.name for shard in shards}) < len(shards):
         raise InputError("two shards have the same name; give each a name of its own")
+    keep_apart(shards, folder)
     daft: Any = need("daft", "corpus")
     bands, rows = config.shape
     stats = [(str(shard), shard.stat().st_size, shard.stat().st_mtime_ns) for shard in shards]

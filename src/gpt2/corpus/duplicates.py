@@ -21,9 +21,12 @@ from gpt2.console import QUIET, Console
 from gpt2.corpus.clusters import Places
 from gpt2.corpus.documents import damage_told, parquet_batches, parquet_rows
 from gpt2.corpus.signatures import SignedShards, documents_in
+from gpt2.errors import InputError
 from gpt2.workspace import Json, Workspace, atomic_write, file_digest
 
 ROWS_AT_ONCE = 10_000
+STAGES = ("signatures", "near", "documents")
+"""Folders that are emptied when the shards or the settings are others."""
 
 
 def write_duplicates(
@@ -63,13 +66,25 @@ def write_duplicates(
     return {"clusters": len(keepers), "largest": int(copies.max(initial=0))}
 
 
+def keep_apart(shards: Sequence[Path], folder: Path) -> None:
+    """Refuse, with `InputError`, shards in a folder of the output that would be emptied for them."""
+    for shard in shards:
+        for stage in STAGES:
+            if shard.resolve().is_relative_to((folder / stage).resolve()):
+                raise InputError(f"{shard} lies in the output folder {folder}; give another folder")
+
+
 def write_kept(
     shards: Sequence[Path], duplicates: Path, folder: Path, console: Console = QUIET
 ) -> list[Path]:
-    """Write what is left of each shard into folder `documents` of `folder`, under the same name."""
+    """Write what is left of each shard into folder `documents` of `folder`, under the same name.
+
+    Raises `InputError` when a shard lies in that folder, which is emptied when the shards are others.
+    """
     import pyarrow
     import pyarrow.parquet
 
+    keep_apart(shards, folder)
     listed = pyarrow.parquet.read_table(duplicates, columns=["shard", "row"])
     names, places = listed["shard"].combine_chunks().dictionary_encode(), listed["row"].to_numpy()
     number_of = {name: number for number, name in enumerate(names.dictionary.to_pylist())}

@@ -34,7 +34,7 @@ def dedupe(
     documents:
         Folder of documents-*.parquet, or one such file.
     out:
-        Folder for duplicates.parquet and, in documents/, what is left of each file.
+        Folder for duplicates.parquet and, in documents/, what is left of each file; not that of the documents.
     similarity:
         Share of common word 5-grams from which two documents are one; 0.8 when not given.
     preset:
@@ -54,8 +54,13 @@ def dedupe(
     from gpt2.corpus.dedupe import settings
     from gpt2.corpus.documents import corpus_files
     from gpt2.corpus.duplicates import largest_clusters, write_kept
+    from gpt2.errors import InputError
 
     shards = corpus_files(documents)
+    target, home = out.resolve(), shards[0].parent.resolve()
+    inside = documents.is_dir() and target.is_relative_to(home)
+    if inside or any(shard.resolve().is_relative_to(target) for shard in shards):
+        raise InputError(f"the documents and --out {out} lie in one another; give another folder")
     config = settings(preset, similarity=similarity, bands=bands, rows=rows, ngram=ngram, sample=sample)
     found = run(shards, out, config, talk.console)
     write_kept(shards, found.path, out, talk.console)

@@ -262,6 +262,14 @@ def test_no_run_empties_its_own_input(run: Run, tmp_path: Path) -> None:
     assert run("corpus", "dedupe", left[0], "--out", tmp_path / "in/other", "--quiet").status == 0
 
 
+def test_another_corpus_with_the_same_list_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("old", "new"):
+        shards = sharded(tmp_path / name, [page(f"a text of {name}", name)], 1)
+        left = write_kept(shards, dedupe(shards, out).path, out)
+        assert [document.id for document in read_documents(left[0])] == [name]
+
+
 def test_a_shard_may_be_empty_and_nothing_may_repeat(tmp_path: Path) -> None:
     shards = sharded(tmp_path, [page(varied(), "a"), page("short", "b")], 3)
     found = dedupe(shards, tmp_path / "out")

@@ -161,7 +161,7 @@ def dedupe(
     keep_apart(shards, folder)
     daft: Any = need("daft", "corpus")
     bands, rows = config.shape
-    stats = [(str(shard), shard.stat().st_size, shard.stat().st_mtime_ns) for shard in shards]
+    stats = [(str(shard.resolve()), shard.stat().st_size, shard.stat().st_mtime_ns) for shard in shards]
     key: Json = {"shards": stats, "shape": config.shape, "ngram": config.ngram, "daft": daft.__version__}
     with Workspace(folder) as work:
         give_way(work, key | {"config": config})

@@ -98,8 +98,9 @@ def write_kept(
                 bar.advance(documents_in(shard))
         return {}
 
+    stats = [(str(shard.resolve()), shard.stat().st_size, shard.stat().st_mtime_ns) for shard in shards]
     with Workspace(folder) as work:
-        work.run("documents", {"duplicates": file_digest(duplicates)}, write)
+        work.run("documents", {"shards": stats, "duplicates": file_digest(duplicates)}, write)
         return [work.folder / "documents" / shard.name for shard in shards]
 
 

@@ -148,8 +148,8 @@ def dedupe(
     """Find the documents to drop in Parquet shards of documents and list them in `folder`/duplicates.parquet.
 
     A run that was interrupted goes on; one that was finished is not repeated. Raises `InputError` for no shard,
-    one that is missing or in a folder of the output, or two of one name, `FormatError` for one that is damaged, `BusyError` when another
-    process works in `folder`.
+    one that is missing or in a folder of the output, or two of one name, `FormatError` for one that is damaged,
+    `BusyError` when another process works in `folder`.
     """
     if not shards:
         raise InputError("there is no shard to look for duplicates in; give at least one")

@@ -244,9 +244,13 @@ def test_the_address_is_found_in_old_and_new_dumps(row: dict[str, Any], address:
             ({"score": score}, votes)
             for score, votes in [(3, 3), (-5, -5), ("4", 4), (" 5 ", 5), (2.9, 2), ("x", 0)]
         ],
-        *[({"score": score}, 0) for score in (None, "", [], {}, True, 10**300, "nan", "-inf", 1e300)],
+        *[({"score": score}, 0) for score in ([], {}, True, 10**300, "nan", "-inf", 1e300)],
         ({}, None),
+        *[({"score": blank}, None) for blank in (None, "", "  ")],
+        *[({"score": blank, "subreddit": "pics"}, 0) for blank in (None, "", "  ")],
+        ({"votes": None, "subreddit": "", "is_self": ""}, None),
         ({"votes": 1, "score": 9}, 1),
+        ({"votes": None, "score": 9}, 9),
         ({"subreddit": "pics"}, 0),
         ({"is_self": False}, 0),
         ({"is_self": False, "score": 7}, 7),

@@ -191,9 +191,28 @@ def test_a_table_has_its_scores(tmp_path: Path) -> None:
         "10,http://i.org,-4\n11,http://j.org,inf\n12,http://k.org,1e300\n13,,9\n14,no link,9\n"
     )
     votes = {link.url.split("/")[2][0]: link.votes for link in read_links(path)}
-    assert votes == {"a": 5, "b": 3, "c": 17, "d": 0, "e": 0, "f": 0, "g": 0, "h": 3, "i": -4, "j": 0, "k": 0}
+    assert votes == {
+        "a": 5,
+        "b": 3,
+        "c": 17,
+        "d": None,
+        "e": None,
+        "f": 0,
+        "g": 0,
+        "h": 3,
+        "i": -4,
+        "j": 0,
+        "k": 0,
+    }
     assert [link.url for link in voted(read_links(path))] == [
-        *["http://a.org/", "http://b.org/x,y", "http://c.org/", "http://h.org/"]
+        *[
+            "http://a.org/",
+            "http://b.org/x,y",
+            "http://c.org/",
+            "http://d.org/",
+            "http://e.org/",
+            "http://h.org/",
+        ]
     ]
 
 
@@ -217,8 +236,8 @@ def test_json_lines_have_their_scores(tmp_path: Path) -> None:
     rows = [json.dumps({"url": f"http://a.org/{i}", "score": score}) for i, score in enumerate(scores)]
     path.write_text("\n".join([*rows, '{"url": "http://b.org"}', '{"other": 1}', "[1]", '{"url": 7}', ""]))
     found = list(read_links(path))
-    assert [link.votes for link in found] == [3, 4, 5, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, None]
-    assert [link.votes for link in voted(found)] == [3, 4, 5, None], (
+    assert [link.votes for link in found] == [3, 4, 5, 2, 0, None, 0, 0, 0, 0, 0, 0, 0, None]
+    assert [link.votes for link in voted(found)] == [3, 4, 5, None, None], (
         "without a score there is nothing to refuse it by"
     )
 

@@ -185,6 +185,18 @@ def test_gathered_links_can_be_gathered_again_with_their_sources(tmp_path: Path)
     )
 
 
+def test_votes_that_are_unknown_stay_unknown_when_gathered_again(tmp_path: Path) -> None:
+    write(tmp_path / "urls.txt", "http://a.org/\nhttp://b.org/\n")
+    write(
+        tmp_path / "links.csv",
+        "url,score,subreddit\nhttp://c.org/,,\nhttp://d.org/,,pics\nhttp://e.org/,4,\n",
+    )
+    wanted = {"http://a.org/": None, "http://b.org/": None, "http://c.org/": None, "http://e.org/": 4}
+    gather([tmp_path / "urls.txt", tmp_path / "links.csv"], tmp_path / "once")
+    gather([tmp_path / "once"], tmp_path / "twice")
+    assert votes(tmp_path / "once") == votes(tmp_path / "twice") == wanted
+
+
 def test_folders_stand_for_their_files_and_files_count_once(tmp_path: Path) -> None:
     folder = tmp_path / "lists"
     (folder / "inner").mkdir(parents=True)

@@ -79,13 +79,14 @@ class Row(msgspec.Struct, gc=False):
 
     @property
     def vote_count(self) -> int | None:
-        """Its votes or score: 0 when that is no number or a submission lacks it; unknown in a bare list."""
-        value = self.score if self.votes is UNSET else self.votes
+        """Its votes or else score: 0 for what is no number; where there is none (null and blank cells are none),
+        0 for a submission, which must have earned them, and unknown for a row of a bare list."""
+        value = self.score if is_blank(self.votes) else self.votes
         if type(value) is int:
             return value if -TOO_MANY < value < TOO_MANY else 0
-        if value is not UNSET:
+        if not is_blank(value):
             return number_in(value)
-        return 0 if self.subreddit is not None or self.is_self is not None else None
+        return None if is_blank(self.subreddit) and is_blank(self.is_self) else 0
 
     @property
     def date(self) -> str | None:
@@ -116,6 +117,11 @@ class Row(msgspec.Struct, gc=False):
 
 
 FIELDS = frozenset(Row.__struct_fields__)
+
+
+def is_blank(value: object) -> bool:
+    """Whether a field says nothing."""
+    return value is UNSET or value is None or (type(value) is str and not value.strip())
 
 
 def number_in(value: object) -> int:

@@ -14,9 +14,10 @@ sources) and asks for the votes last:
     date        out of the limits
 
 A row that falls to several rules counts for the first. A rule cannot fall on what it does not know: a list
-without votes or days passes them. How many came to each rule, fell to it, and a sample of those are kept in
-`links.json`; links with the sources they were found in are in `links.parquet`, in the order of a hash, which
-is the same every time and keeps the pages of a host apart.
+without votes or days passes them, and so does a row in which they are blank. Only a submission (a row with
+its subreddit) has 0 votes when it has no score. How many came to each rule, fell to it, and a sample of those
+are kept in `links.json`; links with the sources they were found in are in `links.parquet`, in the order of a
+hash, which is the same every time and keeps the pages of a host apart.
 
 Addresses are compared in one canonical form, so that a page is one page however it was spelled; it is the
 form that the fetcher asks for, and only what no server looks at is taken out (fragment, default port, name

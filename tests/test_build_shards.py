@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from corpora import archive, check, documents, html, prose, reasons, short
 
 from gpt2.corpus import BuildConfig, Document, build, jobs
-from gpt2.corpus.documents import write_documents
+from gpt2.corpus.documents import read_text, write_documents
 from gpt2.corpus.engine import Engine
 from gpt2.corpus.funnel import EXAMPLES, Funnel
 from gpt2.corpus.links import Link
 from gpt2.corpus.pages import read_pages
 from gpt2.corpus.shards import one_per_address
 from gpt2.corpus.votes import Votes
-from gpt2.errors import ConfigError, InputError
+from gpt2.errors import ConfigError, FormatError, InputError
+from gpt2.workspace import Json
 
 PAGES = 60
 
@@ -152,13 +157,72 @@ def test_a_users_text_of_any_kind_is_dealt_out_without_loss(tmp_path: Path) -> N
     for i in range(40):
         (folder / f"{i:02d}.txt").write_text(prose(f"file{i}"))
     made = jobs.text_jobs(folder)
-    assert {job.get("parts", 1) for job in made} >= {1} and max(job.get("parts", 1) for job in made) > 3
+    assert sum("part" in job for job in made) > 3 and not all("part" in job for job in made)
     found = sorted(d.id for job in made for d in jobs.texts_of(job))
     assert found == sorted([f"{i:02d}.txt" for i in range(40)] + [f"many.jsonl:{i}" for i in range(700)])
     built = build(BuildConfig(text=folder), tmp_path / "out", engine=Engine(workers=1))
     assert len(documents(built)) == 740
     again = build(BuildConfig(text=built.documents), tmp_path / "again", engine=Engine(workers=1))
     assert sorted(d.id for d in documents(again)) == found, "a corpus may be built anew, by other rules"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "one group"])
+def test_each_row_of_a_large_table_is_read_by_one_job_alone(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpt2.corpus import documents as room
+
+    drawn = random.Random(3)
+    rows = [
+        {"text": prose(f"row{i}", drawn.randint(1, 60))} | ({"id": i} if i % 3 else {}) for i in range(900)
+    ]
+    path = tmp_path / ("rows.jsonl" if kind == "jsonl" else "rows.parquet")
+    if kind == "jsonl":
+        ends = [drawn.choice(["\n", "\r\n", "\n\n", "\n \t\n\n"]) for _ in rows[1:]] + [""]
+        lines = [json.dumps(row) + end for row, end in zip(rows, ends, strict=True)]
+        path.write_text("".join(lines), newline="")
+    else:
+        table = pyarrow.Table.from_pylist([{"id": None} | row for row in rows])
+        pyarrow.parquet.write_table(table, path, row_group_size=900 if kind == "one group" else 70)
+    whole = list(read_text(path))
+    assert [d.id for d in whole] == [
+        f"rows.{path.suffix[1:]}:{r.get('id', i)}" for i, r in enumerate(rows, 1)
+    ]
+    read: list[int] = []
+    real_loads, real_batches = room.json.loads, room.parquet_batches
+
+    def loads(line: bytes) -> Any:
+        read.append(1)
+        return real_loads(line)
+
+    def batches(*given: Any) -> Any:
+        for batch in real_batches(*given):
+            read.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(room.json, "loads", loads)
+    monkeypatch.setattr(room, "parquet_batches", batches)
+    for smallest in (1_000, 20_000):
+        monkeypatch.setattr(jobs, "SMALLEST", smallest)
+        made = jobs.text_jobs(path)
+        assert len(made) >= 3
+        read.clear()
+        assert [d for job in made for d in jobs.texts_of(json_copy(job, real_loads))] == whole
+        assert sum(read) == len(rows)
+
+
+def json_copy(job: Json, loads: Callable[[str], Json]) -> Json:
+    """A job as it comes to a worker."""
+    return loads(json.dumps(job))
+
+
+def test_a_line_that_is_no_json_is_named_by_its_number_in_the_whole_table(tmp_path: Path) -> None:
+    lines = ["", *(f'{{"text": "{prose(str(i), 30)}"}}' for i in range(400)), "broken"]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    made = jobs.text_jobs(tmp_path / "rows.jsonl")
+    assert len(made) > 3
+    with pytest.raises(FormatError, match=r"line 402 of .*rows.jsonl is not JSON"):
+        list(jobs.texts_of(made[-1]))
 
 
 # What is counted

@@ -19,8 +19,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpt2.errors import FormatError, InputError, TooLittleData
 from gpt2.workspace import Json, atomic_write
@@ -56,6 +57,19 @@ class Document:
     """The day it was published as its page says, as 2019-02-14."""
     source: str = ""
     """Where the text was taken from: a file, a line of it, a record of a WARC file."""
+
+
+class Part(NamedTuple):
+    """A part of a table: what is read of it, and how much comes before."""
+
+    start: int
+    """The byte at which its first line begins; of Parquet, its first row, counted from 0."""
+    stop: int
+    """The same of what comes behind it."""
+    rows: int
+    """Rows before it: lines that are not blank."""
+    lines: int
+    """All lines before it."""
 
 
 def write_documents(path: Path, documents: Iterable[Document]) -> int:
@@ -142,17 +156,22 @@ def is_corpus(path: Path) -> bool:
     return re.fullmatch(r"documents-\d{5,}\.parquet", path.name) is not None and path.is_file()
 
 
-def read_file(path: Path, name: str) -> Iterator[Document]:
-    """The documents of one file, called `name` in their ids; texts without a word are passed over."""
+def read_file(path: Path, name: str, part: Part | None = None) -> Iterator[Document]:
+    """The documents of one file, called `name` in their ids; texts without a word are passed over.
+
+    With `part` only those of a part of a table, with the ids that they have in the whole.
+    """
     name, source = sound(name), sound(str(path))
     if path.suffix.lower() in PLAIN_SUFFIXES:
         text = decode_text(path.read_bytes(), path)
         if text.strip():
             yield Document(text, id=name, group=name, source=source)
         return
-    parquet = path.suffix.lower() == ".parquet"
-    rows = parquet_rows(path, needed=["text"], taken=["id", "group"]) if parquet else jsonl_rows(path)
-    for number, row in enumerate(rows, 1):
+    if path.suffix.lower() == ".parquet":
+        rows = parquet_rows(path, ["text"], ["id", "group"], (part.start, part.stop) if part else None)
+    else:
+        rows = jsonl_rows(path, part)
+    for number, row in enumerate(rows, part.rows + 1 if part else 1):
         words = row.get("text")
         if not isinstance(words, str):
             fields = ", ".join(row) or "none"
@@ -204,15 +223,28 @@ def decode_text(data: bytes, path: Path) -> str:
         ) from None
 
 
-def jsonl_rows(path: Path) -> Iterator[Json]:
-    """The objects of a file of JSON lines."""
+def jsonl_rows(path: Path, part: Part | None = None) -> Iterator[Json]:
+    """The objects of a file of JSON lines, or of a part of it."""
     with path.open("rb") as stream:
-        yield from json_lines(stream, str(path))
+        if part is None:
+            yield from json_lines(stream, str(path))
+        else:
+            stream.seek(part.start)
+            yield from json_lines(lines_of(stream, part.stop - part.start), str(path), part.lines + 1)
 
 
-def json_lines(stream: Iterable[bytes], name: str) -> Iterator[Json]:
-    """The objects of JSON lines called `name`."""
-    for number, line in enumerate(stream, 1):
+def lines_of(stream: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The lines that begin in the next so many bytes."""
+    for line in stream:
+        yield line
+        size -= len(line)
+        if size <= 0:
+            break
+
+
+def json_lines(stream: Iterable[bytes], name: str, first: int = 1) -> Iterator[Json]:
+    """The objects of JSON lines called `name`, from the line that is number `first` there."""
+    for number, line in enumerate(stream, first):
         if not line.strip():
             continue
         try:
@@ -224,16 +256,20 @@ def json_lines(stream: Iterable[bytes], name: str) -> Iterator[Json]:
         yield row
 
 
-def parquet_rows(path: Path, needed: list[str], taken: Iterable[str] = ()) -> Iterator[Json]:
+def parquet_rows(
+    path: Path, needed: list[str], taken: Iterable[str] = (), span: tuple[int, int] | None = None
+) -> Iterator[Json]:
     """The rows of a Parquet file, a few at a time: its columns `needed`, and `taken` if it has them."""
     with damage_told(path):
-        for batch in parquet_batches(path, needed, taken):
+        for batch in parquet_batches(path, needed, taken, span):
             rows: list[Json] = batch.to_pylist()
             yield from rows
 
 
-def parquet_batches(path: Path, needed: list[str], taken: Iterable[str] = ()) -> Iterator[Any]:
-    """The same as Arrow record batches of up to `ROWS_AT_ONCE` rows."""
+def parquet_batches(
+    path: Path, needed: list[str], taken: Iterable[str] = (), span: tuple[int, int] | None = None
+) -> Iterator[Any]:
+    """The same as Arrow record batches of up to `ROWS_AT_ONCE` rows; of a span, only its row groups are read."""
     import pyarrow.parquet
 
     if not path.exists():
@@ -244,7 +280,25 @@ def parquet_batches(path: Path, needed: list[str], taken: Iterable[str] = ()) ->
             if name not in names:
                 raise FormatError(f"{path} has no column {name!r}; it has {', '.join(names) or 'none'}")
         columns = [*needed, *(name for name in taken if name in names)]
-        yield from file.iter_batches(ROWS_AT_ONCE, columns=columns)
+        if span is None:
+            yield from file.iter_batches(ROWS_AT_ONCE, columns=columns)
+            return
+        start, stop = span
+        ends = list(accumulate(group_rows(file.metadata)))
+        groups = [g for g, end in enumerate(ends) if end > start and (ends[g - 1] if g else 0) < stop]
+        at = ends[groups[0] - 1] if groups and groups[0] else 0
+        for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=columns):
+            rows = batch[max(0, start - at) : max(0, stop - at)]
+            at += batch.num_rows
+            if rows.num_rows:
+                yield rows
+            if at >= stop:
+                break
+
+
+def group_rows(metadata: Any) -> list[int]:
+    """How many rows each row group of a Parquet file has."""
+    return [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
 
 
 @contextlib.contextmanager

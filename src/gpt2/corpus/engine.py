@@ -192,10 +192,11 @@ def attempt(do: Callable[[Json], Json], job: Json) -> str:
         return json.dumps(do(job), default=plain)
     except WorkbenchError as error:
         return json.dumps({"error": type(error).__name__, "sentence": str(error)})
-    except Exception as error:
-        system = isinstance(error, OSError) and error.errno is not None
-        told = [error.errno, error.strerror, error.filename] if system else None
+    except OSError as error:
+        told = [error.errno, error.strerror, error.filename] if error.errno else None
         return json.dumps({"fault": traceback.format_exc(), "system": told}, default=str)
+    except Exception:
+        return json.dumps({"fault": traceback.format_exc(), "system": None})
 
 
 def raised_by(result: Json) -> Exception | None:

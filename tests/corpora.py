@@ -41,12 +41,14 @@ def short(name: str) -> str:
     return html(name).replace(prose(f"{name}y", 80), "").replace(prose(f"{name}z", 80), "")
 
 
-def archive(path: Path, pages: dict[str, str], host: str = "http://example.org/") -> Path:
+def archive(
+    path: Path, pages: dict[str, str] | list[tuple[str, str]], host: str = "http://example.org/"
+) -> Path:
     """A WARC file of pages, by the path of their address."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         writer = WarcWriter(Path(folder), longest=10**12)
-        for name, body in pages.items():
+        for name, body in pages.items() if isinstance(pages, dict) else pages:
             writer.write(Response(host + name, body.encode(), headers=(("Content-Type", "text/html"),)))
         writer.close()
         return next(Path(folder).glob("*.warc.gz")).replace(path)

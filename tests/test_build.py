@@ -203,6 +203,44 @@ def test_links_with_votes_become_documents(tmp_path: Path) -> None:
     }
 
 
+def test_pages_that_were_fetched_stay_whatever_is_changed(tmp_path: Path) -> None:
+    pages: dict[str, Script] = {f"/{i}": Reply(html(f"page{i}")) for i in range(8)}
+    links, out = tmp_path / "links.csv", tmp_path / "out"
+
+    def asked(n: int, votes: int, delay: float) -> tuple[set[str], list[str]]:
+        links.write_text("url,score\n" + "".join(f"{server.url(f'/{i}')},{i}\n" for i in range(n)))
+        before = len(server.requests)
+        wanted, how = LinksConfig(minimum_votes=votes), fetching(server, delay=delay)
+        built = build(BuildConfig(links=(links,), wanted=wanted, method="fast", fetch=how), out)
+        check(built)
+        found = {d.id.removeprefix(server.origin) for d in documents(built)}
+        return found, sorted(r.path for r in server.requests[before:] if r.path != ROBOTS)
+
+    with LocalServer(pages) as server:
+        found, requests = asked(6, 2, 0.0)
+        assert found == {"/2", "/3", "/4", "/5"} and requests == sorted(found)
+        assert asked(6, 2, 0.001) == (found, []), "another pause is no reason to ask again"
+        assert asked(6, 4, 0.0) == ({"/4", "/5"}, []), "pages that are no longer wanted make no documents"
+        assert asked(8, 2, 0.0) == (found | {"/6", "/7"}, ["/6", "/7"]), (
+            "only links that are new are asked for"
+        )
+
+
+def test_of_several_captures_the_first_with_a_text_counts(tmp_path: Path) -> None:
+    archive(tmp_path / "a.warc.gz", [("a", "<p></p>"), ("a", html("one")), ("a", html("two"))])
+    built = build(BuildConfig(pages=(tmp_path / "a.warc.gz",), method="fast"), tmp_path / "out")
+    (found,) = documents(built)
+    assert "one" in found.text
+    assert reasons(built) == {("extraction", "no text"): 1, ("pages", "address seen before"): 1}
+
+
+def test_a_folder_for_a_corpus_inside_its_own_input_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "a.txt").write_text(prose("a"))
+    with pytest.raises(InputError, match="lies inside"):
+        build(BuildConfig(text=tmp_path / "own"), tmp_path / "own" / "corpus")
+
+
 def test_links_without_enough_votes_are_too_little(tmp_path: Path) -> None:
     (tmp_path / "links.csv").write_text("url,score\nhttp://example.org/,2\n")
     with pytest.raises(TooLittleData, match=r"no link is left of 1 rows \(1 votes\)"):

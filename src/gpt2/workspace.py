@@ -6,7 +6,8 @@ is unfinished work. `Workspace.run` does a stage once: when the mark is there an
 settings, its recorded result is returned and nothing runs. When the settings differ, the folder is emptied
 and the stage runs anew; when the stage was interrupted, its folder stays, and the stage's own function goes
 on from what it finds there. Nothing of the user's is ever deleted: a folder is emptied or replaced only when
-a file in it shows that this package made it.
+a file in it shows that this package made it. What killed processes were writing (`.NAME.PID.part`) is cleared
+where a workspace is opened again and where a stage begins or goes on.
 
     work = Workspace(Path("reproduce"))
     result = work.run("documents", {"minimum_votes": 3}, lambda folder: build(folder))
@@ -34,7 +35,7 @@ from typing import IO, Any
 from gpt2.errors import BusyError, FormatError, InputError, WorkbenchError
 
 Json = dict[str, Any]
-MARK, LOCK = "stage.json", ".lock"
+MARK, LOCK, DRAFTS = "stage.json", ".lock", ".*.part"
 
 
 @contextlib.contextmanager
@@ -70,7 +71,7 @@ def atomic_folder(path: Path, mark: str) -> Iterator[Path]:
     if path.exists() and any(path.iterdir()) and not (path / mark).exists():
         raise InputError(f"{path} has other files, which would be lost; give a new or empty folder")
     draft, old = draft_of(path), path.with_name(f".{path.name}.old")
-    clear_drafts(path)
+    clear_drafts(path.parent, f".{glob.escape(path.name)}.*.part")
     draft.mkdir(parents=True)
     try:
         yield draft
@@ -93,12 +94,15 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
-def clear_drafts(path: Path) -> None:
-    """Delete the drafts of `path` that killed processes left behind."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+def clear_drafts(folder: Path, pattern: str = DRAFTS) -> None:
+    """Delete drafts in a folder that killed processes left behind; those of living ones stay."""
+    for left in [*folder.glob(pattern)]:
         pid = left.name.split(".")[-2]
         if pid.isdecimal() and (int(pid) == os.getpid() or not alive(int(pid))):
-            shutil.rmtree(left, ignore_errors=True)
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def alive(pid: int) -> bool:
@@ -218,7 +222,7 @@ class Workspace:
         self.folder = folder
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file; give a folder to work in")
-        self._made = not folder.exists()
+        self._made, used = not folder.exists(), (folder / LOCK).exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = (folder / LOCK).open("w")
@@ -231,6 +235,8 @@ class Workspace:
             raise BusyError(
                 f"another process works in {folder}; wait for it or give another folder"
             ) from None
+        if used:
+            clear_drafts(folder)
 
     def close(self) -> None:
         """Let another process work in the folder; one that was made in vain goes."""
@@ -266,9 +272,14 @@ class Workspace:
         """How long a finished stage took in the process that finished it."""
         return float(read_json(self.folder / stage / MARK)["seconds"])
 
-    def run(self, stage: str, settings: Mapping[str, Any], work: Callable[[Path], Json]) -> Json:
-        """Do a stage once. `work` gets the stage's folder and returns what the later stages need to know."""
-        done = self.finished(stage, settings)
+    def run(
+        self, stage: str, settings: Mapping[str, Any], work: Callable[[Path], Json], again: bool = False
+    ) -> Json:
+        """Do a stage once. `work` gets the stage's folder and returns what the later stages need to know.
+
+        With `again` the work is done each time, for work that knows itself what is left to do.
+        """
+        done = None if again else self.finished(stage, settings)
         if done is not None:
             return done
         folder, key = self.folder / stage, digest(settings)
@@ -281,6 +292,7 @@ class Workspace:
         record: Json = {"stage": stage, "settings_digest": key, "settings": dict(settings), "done": False}
         if found is None:
             write_json(folder / MARK, record)
+        clear_drafts(folder, f"**/{DRAFTS}")
         begun = time.time()
         try:
             result = work(folder)

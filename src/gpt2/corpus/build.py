@@ -10,7 +10,8 @@
     OUT/clean/      those that the rules left
 
 Each folder is a stage with a completion mark, and each shard in it has one of its own: a build that was killed
-goes on with what its workers were at, and other rules begin at the first stage that they change. The shards
+goes on with what its workers were at, and other settings begin at the first stage that they change; pages
+that were fetched stay, and only links that are new are asked for. The shards
 follow from the input, never from the number of workers, and so do the documents, to the byte. Nothing is
 dropped in silence: `Built.drops` counts each reason, and each dropped document has a row with its reason.
 
@@ -116,6 +117,10 @@ def build(config: BuildConfig, out: str | Path, console: Console = QUIET, engine
     for path in config.given:
         if not path.exists():
             raise InputError(f"there is no file or folder {path}; check the path")
+        if path.is_dir() and Path(out).resolve().is_relative_to(path.resolve()):
+            raise InputError(
+                f"{out} lies inside {path}, where it would become its own input; give another folder"
+            )
     rules = config.chosen_rules
     with Workspace(Path(out).absolute()) as work, engine.aside():
         return Build(config, rules, work, console, engine).run()
@@ -125,10 +130,13 @@ def input_digest(config: BuildConfig) -> str:
     """What tells changed input from the same: the user's files, or the packages that are documented."""
     if config.kind == "site":
         return site.installed()
-    files = sorted(f for p in config.given for f in ([p] if p.is_file() else p.rglob("*")) if f.is_file())
+    if config.pages:
+        files = [file for path in config.pages for file in jobs.archives(path)]
+    else:
+        files = sorted(f for p in config.given for f in ([p] if p.is_file() else p.rglob("*")) if f.is_file())
     lists = [config.wanted.blocked_subreddits, config.wanted.blocked_domains]
     files += [path for path in lists if path and config.links]
-    return digest([(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files])
+    return digest([(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files])
 
 
 class Build:
@@ -148,7 +156,7 @@ class Build:
         if self.kind == "links":
             told.append(self.stage("links", made | {"wanted": config.wanted}, self.gather_links))
             made["links"] = told[-1]["digest"]
-            told.append(self.stage("pages", made | {"fetch": config.fetch}, self.fetch_links))
+            told.append(self.work.run("pages", {"kind": self.kind}, self.fetch_links, again=True))
             made["pages"] = told[-1]["digest"]
         if self.kind == "site":
             made["pages"] = self.stage("pages", made, lambda folder: site.fetch_site(folder, self.console))
@@ -193,11 +201,13 @@ class Build:
         return funnel.json | {"digest": file_digest(found.links), "faults": found.faults}
 
     def fetch_links(self, folder: Path) -> Json:
-        """Fetch the wanted links into WARC files."""
+        """Fetch the wanted links that were not fetched yet: a crawl that is there stays, whatever was changed."""
         wanted = (link.url for link in read_links(self.folder / "links"))
         fetch(wanted, folder, self.config.fetch, console=self.console)
-        funnel = Funnel()
+        funnel, votes = Funnel(), Votes(self.folder / "links")
         for outcome in read_outcomes(folder):
+            if outcome.url not in votes:
+                continue  # wanted by an earlier build
             if outcome.cause:
                 funnel.dropped("fetch", outcome.cause, id=outcome.url)
             else:

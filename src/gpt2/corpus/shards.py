@@ -112,17 +112,19 @@ def pages(job: Json, making: Making, extractor: Extractor, votes: Votes | None) 
     seen: set[str] = set()
     for path, start, end in job["stretches"]:
         for page in read_pages(path, making.faults, (start, end)):
-            making.funnel.passed("responses")
             address = canonical(page.url) or page.url
+            if votes and address not in votes:
+                continue  # fetched for links that an earlier build wanted
+            making.funnel.passed("responses")
             if page.refusal or address in seen:
                 making.drop("pages", page.refusal or "address seen before", address)
                 continue
-            seen.add(address)
             making.funnel.passed("pages")
             found = extractor.document(page)
             if isinstance(found, str):
                 making.drop("extraction", found, address)
                 continue
+            seen.add(address)  # of several captures, the first that has a text
             making.funnel.passed("texts")
             yield dataclasses.replace(found, votes=votes.get(address)) if votes else found
     for fault in making.faults:

@@ -53,12 +53,18 @@ class Votes:
 
     def get(self, url: str) -> int | None:
         """The votes of a link; None when it has none or is not there."""
+        place = self._place(url)
+        votes = UNKNOWN if place is None else int(self.numbers[place])
+        return None if votes == UNKNOWN else votes
+
+    def __contains__(self, url: str) -> bool:
+        return self._place(url) is not None
+
+    def _place(self, url: str) -> int | None:
         wanted = hash64(url)
         place = int(self.hashes.searchsorted(self.hashes.dtype.type(wanted)))
-        if place == len(self.hashes) or int(self.hashes[place]) != wanted:
-            return None
-        votes = int(self.numbers[place])
-        return None if votes == UNKNOWN else votes
+        found = place < len(self.hashes) and int(self.hashes[place]) == wanted
+        return place if found else None
 
 
 def hash64(text: str) -> int:

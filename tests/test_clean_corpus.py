@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,7 +115,10 @@ def test_cleaning_goes_on_where_it_was_killed(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(KeyboardInterrupt):
             clean(shards, tmp_path / "out")
     left[0] = 2
-    (tmp_path / "out" / ".documents-00004.parquet.1.part").write_bytes(b"cut")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for place in (".documents-00004.parquet", "cleaning/.00004.jsonl"):
+        (tmp_path / "out" / f"{place}.{dead.pid}.part").write_bytes(b"cut")
     done = clean(shards, tmp_path / "out")
     assert not list((tmp_path / "out").rglob(".*.part"))
     assert dataclasses.replace(done, folder=whole.folder) == whole

@@ -89,6 +89,27 @@ def test_drafts_of_the_dead_are_cleared_and_those_of_the_living_kept(tmp_path: P
     assert sorted(p.name for p in tmp_path.iterdir()) == [f".a [b].{os.getppid()}.part", "a [b]"]
 
 
+def test_drafts_of_the_dead_are_cleared_where_work_goes_on(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    drafts = [
+        f"{place}.{pid}.part" for place in (".links", "s/.a", "s/in/.b") for pid in (dead.pid, os.getppid())
+    ]
+
+    def killed(folder: Path) -> dict[str, int]:
+        (folder / "in" / f".b.{dead.pid}.part").mkdir(parents=True)
+        for draft in drafts:
+            (tmp_path / draft).touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Workspace(tmp_path) as space:
+        space.run("s", {}, killed)
+    with Workspace(tmp_path) as space:
+        space.run("s", {}, lambda folder: {})
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.part"))
+    assert left == sorted(f"{place}.{os.getppid()}.part" for place in (".links", "s/.a", "s/in/.b"))
+
+
 def test_a_stage_runs_once_and_anew_when_its_settings_change(tmp_path: Path) -> None:
     calls: list[int] = []
 

@@ -32,7 +32,7 @@ from gpt2.corpus.quality import Reading
 from gpt2.corpus.rule_lists import OWN_TEXT, SITE, WEB, read_rules, settings_of
 from gpt2.corpus.rules import Judging, Language, Rules
 from gpt2.errors import InputError, TooLittleData
-from gpt2.workspace import Json, Workspace, atomic_write, digest, read_json, write_json
+from gpt2.workspace import Json, Workspace, atomic_write, clear_drafts, digest, read_json, write_json
 
 __all__ = [
     "OWN_TEXT",
@@ -169,8 +169,7 @@ def clean(shards: Sequence[Path], folder: Path, rules: Rules = WEB, console: Con
     }
     with Workspace(folder):
         begin(folder, digest(key), key)
-        for draft in folder.rglob(".*.part"):
-            draft.unlink()  # a killed process left it
+        clear_drafts(folder / NOTES)
         notes = [folder / NOTES / f"{i:05d}.json" for i in range(len(shards))]
         frames = find_frames(shards, folder / NOTES, rules, console)
         with console.progress("cleaning", len(shards), "shards") as bar:

@@ -24,7 +24,7 @@ from gpt2.corpus.documents import SHARD, Document, write_documents
 from gpt2.corpus.extract import SECONDS, Extractor, Method, method_named
 from gpt2.corpus.pages import Page, read_pages
 from gpt2.errors import InputError, TooLittleData
-from gpt2.workspace import Json, Workspace, digest, read_json, write_json
+from gpt2.workspace import Json, Workspace, clear_drafts, digest, read_json, write_json
 
 MARK, NOTES = "extract.json", "extraction"
 AHEAD = 8
@@ -76,6 +76,7 @@ def extract_files(
             raise InputError(f"{folder} has other files in it; give a new or empty folder")
         else:
             write_json(folder / MARK, {"key": key, "method": method, "seconds": seconds})
+        clear_drafts(folder / NOTES)
         notes: list[Json] = []
         with ExitStack() as stack, console.progress("extracting", len(files), "files") as bar:
             pool = stack.enter_context(Pool(method, seconds, processes or os.cpu_count() or 1))

@@ -65,15 +65,18 @@ def counts(built: Built) -> dict[str, int]:
 
 
 def reasons(built: Built) -> dict[tuple[str, str], int]:
-    """What was dropped or taken out, by step and reason."""
+    """What was dropped, by step and reason."""
     return {(row["step"], row["reason"]): row["count"] for row in built.drops}
 
 
 def dropped(built: Built, step: str) -> int:
-    """How many a step dropped; what was taken out of texts is no drop."""
-    return sum(
-        n for (s, reason), n in reasons(built).items() if s == step and not reason.endswith("taken out")
-    )
+    """How many a step dropped."""
+    return sum(n for (s, _), n in reasons(built).items() if s == step)
+
+
+def taken(built: Built) -> dict[tuple[str, str], int]:
+    """What was taken out of texts or lost before it could be counted, by step and kind."""
+    return {(row["step"], row["what"]): row["count"] for row in built.taken}
 
 
 def check(built: Built) -> None:
@@ -89,6 +92,8 @@ def check(built: Built) -> None:
     if built.kind in ("pages", "links"):
         assert n["responses"] - dropped(built, "pages") == n["pages"]
         assert n["pages"] - dropped(built, "extraction") == n["texts"]
+    if built.kind == "pages":
+        assert sum(reasons(built).values()) == n["responses"] - n["documents"], "all drops, and nothing else"
     if built.kind == "links":
         assert n["links"] - dropped(built, "links") == n["wanted links"]
         assert n["wanted links"] - dropped(built, "fetch") == n["fetched"] == n["responses"]

@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 import pytest
-from corpora import archive, check, counts, documents, html, prose, reasons, short
+from corpora import archive, check, counts, documents, dropped, html, prose, reasons, short, taken
 from local_server import ROBOTS, LocalServer, Reply, Script
 
 from gpt2.corpus import BuildConfig, build
@@ -52,9 +53,9 @@ def test_one_text_in_three_forms_gives_the_same_documents(tmp_path: Path) -> Non
         assert [d.text for d in documents(one)] == [*texts[:6], "with a  control character"]
         assert reasons(one) == {
             ("duplicates", "the same words"): 2,
-            ("cleaning", "control-characters taken out"): 2,
             ("cleaning", "empty"): 1,
         }
+        assert taken(one) == {("cleaning", "control-characters"): 2}
         repeats = pyarrow.parquet.read_table(one.documents.parent / "duplicates" / "duplicates.parquet")
         assert repeats.column("similarity").to_pylist() == [1.0, 1.0]
 
@@ -102,6 +103,26 @@ def test_real_archives_give_documents(data: Path, tmp_path: Path) -> None:
     assert "type image/png" in fell and any(reason.startswith("status 3") for reason in fell)
 
 
+def test_the_drops_of_each_step_add_up_to_what_it_did_not_pass_on(data: Path, tmp_path: Path) -> None:
+    whole = data / "warc" / "iana.warc.gz"
+    cut = tmp_path / "cut.warc.gz"
+    cut.write_bytes((data / "warc" / "aut-example.warc.gz").read_bytes()[:-100])
+    built = build(BuildConfig(pages=(whole, cut), method="fast"), tmp_path / "out")
+    check(built)
+    by_step = ["pages", "extraction", "cleaning", "duplicates", "removals"]
+    numbers = [row["count"] for row in built.funnel]
+    lost = [before - after for before, after in pairwise(numbers)]
+    assert [dropped(built, step) for step in by_step] == lost
+    assert sum(row["count"] for row in built.drops) == numbers[0] - numbers[-1]
+    pieces = taken(built)
+    assert pieces[("reading", "damaged stretch of an archive")] == 1
+    assert {step for step, _ in pieces} == {"reading", "cleaning"}
+    page = (built.documents / "datasheet.md").read_text()
+    dropped_part, _, taken_part = page.partition("What was taken out of texts")
+    assert "| pages | status " in dropped_part and "damaged stretch" not in dropped_part
+    assert "damaged stretch" in taken_part
+
+
 def test_pages_are_taken_once_and_by_either_method(tmp_path: Path) -> None:
     pages = {str(i): html(f"page{i}") for i in range(3)} | {"none": "<title>x</title>"}
     pages["short"] = short("short")
@@ -134,7 +155,7 @@ def test_of_an_archive_that_was_cut_the_good_pages_are_taken(tmp_path: Path) -> 
     built = build(BuildConfig(pages=(path,)), tmp_path / "out")
     check(built)
     assert len(documents(built)) == 2
-    assert reasons(built) == {("reading", "damaged stretch of an archive"): 1}
+    assert reasons(built) == {} and taken(built) == {("reading", "damaged stretch of an archive"): 1}
     sheet = json.loads((built.documents / "datasheet.json").read_text())
     assert len(sheet["faults"]) == 1 and "has no end" in sheet["faults"][0]
     (tmp_path / "b.warc.gz").write_text("no archive")

@@ -103,9 +103,11 @@ class Built:
     funnel: list[Json]
     """How many came through each step: step, count, unit, note."""
     drops: list[Json]
-    """What was dropped or taken out: step, reason, count, examples."""
+    """What was dropped: step, reason, count, examples. Those of a step add up to what it did not pass on."""
     digest: str
     """Of all documents: the same for the same corpus."""
+    taken: list[Json] = field(default_factory=list)
+    """What was taken out of texts, or lost before it could be counted: step, what, count."""
 
 
 def build(config: BuildConfig, out: str | Path, console: Console = QUIET, engine: Engine = HERE) -> Built:
@@ -287,7 +289,7 @@ class Build:
         funnel.dropped("removals", "asked to be removed", funnel.passing["distinct texts"] - documents)
         rows = funnel.rows(STEPS[self.kind], self.notes)
         result = {"kind": self.kind, "description": self.description, "funnel": rows}
-        result["drops"] = funnel.drops(examples=True)
+        result |= {"drops": funnel.drops(examples=True), "taken": funnel.taken()}
         faults = [fault for stage in told for fault in stage.get("faults", [])]
         write_datasheet(folder, result, made, self.settings, self.config.given, removals, faults)
         characters = sum(shard["characters"] for shard in made)

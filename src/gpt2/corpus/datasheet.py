@@ -36,10 +36,10 @@ def write_datasheet(
 ) -> None:
     """Write both files into the folder of the documents.
 
-    `built`: kind, description, funnel and drops; `shards`: name, documents, characters, size and sha256 of
+    `built`: kind, description, funnel, drops and taken; `shards`: name, documents, characters, size and sha256 of
     each; `settings`: everything the build was asked for.
     """
-    told = {key: built[key] for key in ("kind", "description", "funnel")}
+    told = {key: built[key] for key in ("kind", "description", "funnel", "taken")}
     write_sheets(
         folder,
         {
@@ -140,10 +140,21 @@ def page(sheet: Json) -> str:
             ["step", "count", "of", "note"],
             [[row["step"], f"{row['count']:,}", row["unit"], row["note"]] for row in sheet["funnel"]],
         ),
-        "What was dropped or taken out:\n\n"
+        "What was dropped:\n\n"
         + table(
             ["step", "reason", "count"],
             [[row["step"], row["reason"], f"{row['count']:,}"] for row in sheet["drops"]],
+        ),
+        *(
+            [
+                "What was taken out of texts, or lost before it could be counted:\n\n"
+                + table(
+                    ["step", "what", "count"],
+                    [[row["step"], row["what"], f"{row['count']:,}"] for row in sheet["taken"]],
+                )
+            ]
+            if sheet.get("taken")
+            else []
         ),
         "## Settings\n\n" + table(["setting", "value"], flat(sheet["settings"])),
         f"## Maintenance\n\nRemoved on request: {gone['urls']:,} addresses and {len(gone['domains']):,} domains. "

@@ -3,7 +3,9 @@
 Nothing is dropped in silence. Each step counts what it passed on; each drop is counted under its step and
 reason, and a few of what each reason dropped are kept as examples: those whose ids have the smallest hashes,
 so that the same documents give the same examples, whichever worker met them first. Funnels of shards add up
-to the funnel of the whole. Rejected: the first ones met, which are all of one site.
+to the funnel of the whole. Rejected: the first ones met, which are all of one site. The drops of a step add up
+to the difference of two counts. What was taken out of texts that stay, or was lost before it could be counted,
+is in other units (lines, signs, stretches of a file) and has a list of its own.
 
     funnel.dropped("cleaning", "language", id=document.id, text=document.text, detail="fr, 0.99")
 """
@@ -39,6 +41,7 @@ class Funnel:
     def __init__(self) -> None:
         self.passing: Counter[str] = Counter()
         self.reasons: Counter[tuple[str, str]] = Counter()
+        self.pieces: Counter[tuple[str, str]] = Counter()
         self.kept: dict[tuple[str, str], list[Json]] = {}
 
     def passed(self, step: str, n: int = 1) -> None:
@@ -48,12 +51,16 @@ class Funnel:
     def dropped(
         self, step: str, reason: str, n: int = 1, *, id: str = "", text: str = "", detail: str = ""
     ) -> None:
-        """A step dropped or took out `n` for a reason; `id`, `text` and `detail` tell of one of them."""
+        """A step dropped `n` for a reason; `id`, `text` and `detail` tell of one of them."""
         self.reasons[step, reason] += n
         if id:
             shown = text if len(text) <= SHOWN else text[:SHOWN].rsplit(None, 1)[0] + " …"
             example = {"id": id, "detail": detail, "text": shown}
             self._keep((step, reason), [example])
+
+    def took(self, step: str, what: str, n: int = 1) -> None:
+        """A step took `n` pieces out of texts, or lost them before they could be counted."""
+        self.pieces[step, what] += n
 
     def _keep(self, of: tuple[str, str], examples: Iterable[Json]) -> None:
         both = [*self.kept.get(of, []), *examples]
@@ -66,11 +73,13 @@ class Funnel:
             of = (row["step"], row["reason"])
             self.reasons[of] += row["count"]
             self._keep(of, row["examples"])
+        for row in told.get("taken", []):
+            self.pieces[row["step"], row["what"]] += row["count"]
 
     @property
     def json(self) -> Json:
         """All that is counted and kept, for a file."""
-        return {"passed": dict(self.passing), "drops": self.drops(examples=True)}
+        return {"passed": dict(self.passing), "drops": self.drops(examples=True), "taken": self.taken()}
 
     def drops(self, examples: bool = False) -> list[Json]:
         """Reasons of drops, the most frequent first; with `examples` those too."""
@@ -79,6 +88,11 @@ class Funnel:
         if examples:
             rows = [row | {"examples": self.kept.get((row["step"], row["reason"]), [])} for row in rows]
         return rows
+
+    def taken(self) -> list[Json]:
+        """What was taken out of texts, or lost before it could be counted, the most frequent first."""
+        ordered = sorted(self.pieces.items(), key=lambda item: (-item[1], item[0]))
+        return [{"step": step, "what": what, "count": n} for (step, what), n in ordered if n]
 
     def rows(self, steps: Iterable[Step], notes: Mapping[str, str] | None = None) -> list[Json]:
         """How many came through each of `steps`, in order, with a note for some."""

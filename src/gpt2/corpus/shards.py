@@ -127,10 +127,8 @@ def pages(job: Json, making: Making, extractor: Extractor, votes: Votes | None) 
             seen.add(address)  # of several captures, the first that has a text
             making.funnel.passed("texts")
             yield dataclasses.replace(found, votes=votes.get(address)) if votes else found
-    for fault in making.faults:
-        making.funnel.dropped(
-            "reading", "damaged stretch of an archive", id=fault.partition(":")[0], detail=fault
-        )
+    for _ in making.faults:
+        making.funnel.took("reading", "damaged stretch of an archive")
 
 
 def texts(job: Json, making: Making) -> Iterator[Document]:
@@ -171,7 +169,7 @@ class Cleaning:
                 making.funnel.passed("clean texts")
                 yield left
         for rule, n in cleaner.taken.items():
-            making.funnel.dropped("cleaning", f"{rule} taken out", n)
+            making.funnel.took("cleaning", rule, n)
 
 
 def counting_rules(rules: Rules) -> Rules | None:

@@ -93,7 +93,7 @@ def site_texts(pages: Path, minimum: int, funnel: Funnel, console: Console) -> I
                     documents += documentation.cut(page, votes[page.url], taken)
                     bar.advance()
     for rule, n in taken.items():
-        funnel.dropped("cutting", f"{rule} taken out", n)
+        funnel.took("cutting", rule, n)
     documents.sort(key=lambda d: (-(d.votes or 0), d.group))  # of two copies, the better-known page's is kept
     funnel.passed("texts", len(documents))
     yield from documents

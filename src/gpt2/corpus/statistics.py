@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from gpt2.console import QUIET, Console
+from gpt2.corpus.blocklist import host_of
 from gpt2.corpus.datasheet import SHEET
 from gpt2.corpus.documents import corpus_files, parquet_batches
-from gpt2.corpus.takedown import host_of
 from gpt2.errors import FormatError, InputError, TooLittleData, need
 from gpt2.workspace import MARK, Json, read_json
 
@@ -98,7 +98,7 @@ def told(folder: Path) -> Json:
     mark = read_json(folder / MARK) if (folder / MARK).exists() else {}
     drops = mark.get("result", {}).get("drops", sheet.get("drops", []))
     names = ("description", "digest", "made", "made_by", "funnel", "faults", "removals", "sources")
-    return {"drops": drops, **{name: sheet.get(name) for name in names}}
+    return {"drops": drops, "taken": sheet.get("taken", []), **{name: sheet.get(name) for name in names}}
 
 
 def histogram(values: Any) -> Json:

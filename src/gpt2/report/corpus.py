@@ -46,7 +46,7 @@ def page(measured: Json) -> str:
     """The whole document."""
     sections = [
         *([steps(measured)] if measured["corpus"]["funnel"] else []),
-        *([drops(measured)] if measured["corpus"]["drops"] else []),
+        *([drops(measured)] if measured["corpus"]["drops"] or measured["corpus"]["taken"] else []),
         domains(measured),
         languages(measured),
         lengths(measured),
@@ -91,9 +91,9 @@ def steps(measured: Json) -> Section:
 
 
 def drops(measured: Json) -> Section:
-    """What each rule dropped or took out, with examples."""
+    """What each rule dropped, with examples, and what was taken out of texts."""
     rows = measured["corpus"]["drops"]
-    most = max(row["count"] for row in rows)
+    most = max((row["count"] for row in rows), default=1)
     shown: list[list[object]] = []
     starts = []
     for _, group in groupby(sorted(rows, key=place), key=lambda row: row["step"]):
@@ -106,8 +106,8 @@ def drops(measured: Json) -> Section:
     parts = [
         tag(
             "p",
-            "Each drop is counted under the first rule that fell on it; what was taken out of texts that stayed is "
-            "counted in pieces. Every dropped document has a row with its reason in the drops files of its step.",
+            "Each drop is counted under the first rule that fell on it, so those of a step add up to what it did not "
+            "pass on. Every dropped document has a row with its reason in the drops files of its step.",
         ),
         tag(
             "div",
@@ -115,6 +115,13 @@ def drops(measured: Json) -> Section:
             class_="wide",
         ),
     ]
+    if measured["corpus"]["taken"]:
+        pieces = sorted(measured["corpus"]["taken"], key=place)
+        taken: list[list[object]] = [[row["step"], tag("bdi", row["what"]), row["count"]] for row in pieces]
+        parts += [
+            tag("h3", "What was taken out of texts, or lost before it could be counted"),
+            table("llr", ["step", "what", "pieces"], taken, "Taken out", "free"),
+        ]
     told = [
         row
         for row in sorted(rows, key=place)

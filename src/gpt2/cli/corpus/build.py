@@ -125,4 +125,7 @@ def build(
     talk.table(
         ["step", "reason", "dropped"], [[r["step"], r["reason"], r["count"]] for r in built.drops[:20]]
     )
+    if built.taken:
+        rows = [[row["step"], row["what"], row["count"]] for row in built.taken]
+        talk.table(["step", "what", "taken out or lost"], rows)
     talk.result(built, f"documents: {built.documents}")

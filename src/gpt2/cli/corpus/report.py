@@ -33,8 +33,12 @@ def report(corpus: Path, /, *, data: Path | None = None, out: Path | None = None
         )
         talk.write("")
         drops = [[row["step"], row["reason"], row["count"]] for row in told["drops"][:30]]
-        talk.table(["step", "reason", "dropped or taken out"], drops)
+        talk.table(["step", "reason", "dropped"], drops)
         talk.write("")
+        if told["taken"]:
+            taken = [[row["step"], row["what"], row["count"]] for row in told["taken"]]
+            talk.table(["step", "what", "taken out or lost"], taken)
+            talk.write("")
     largest = [
         [row["domain"], row["documents"], row["webtext_rank"] or ""] for row in domains["largest"][:20]
     ]

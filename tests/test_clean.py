@@ -137,6 +137,7 @@ def test_wikipedia_and_its_copies_go_by_their_domains() -> None:
         "https://en.wikipedia.org/wiki/A",
         "http://www.wikiwand.com/en/A",
         "http://wikipedia.org:80/",
+        "http://en.wikipedia.org./wiki/A",
     ):
         assert reason(rule, "text", url)
     for url in (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import gpt2
 from gpt2.corpus.mending import LongWords, Notices, UnendedLines
-from gpt2.corpus.quality import Reading, host_of
+from gpt2.corpus.quality import Reading
 
 # Gopher's and C4's measures as their papers and datatrove's filters have them, a few lines each
 
@@ -160,9 +160,3 @@ def test_a_text_without_words_has_measures_too() -> None:
     assert (reading.mean_word_length, reading.symbols, reading.alphabetic, reading.letters) == (0, 0, 0, 0)
     assert (reading.top_ngram(2), reading.repeated_ngrams(5), reading.repeated_lines) == (0, 0, (0, 0))
     assert reading.language == (None, 0.0)
-
-
-def test_hosts_are_read_off_addresses() -> None:
-    assert host_of("https://a.example.org:8080/b?c=//d") == "a.example.org"
-    assert host_of("https://a.org") == "a.org"
-    assert host_of(None) == host_of("a text") == ""

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2.corpus.blocklist import MEDIA_ENDINGS, MEDIA_HOSTS, REDDIT, under, wikipedia
+from gpt2.corpus.blocklist import MEDIA_ENDINGS, MEDIA_HOSTS, REDDIT, host_of, under, wikipedia
 from gpt2.corpus.links import Gathered, LinksConfig, canonical, gather, read_links
 from gpt2.corpus.sift import SAMPLES, Sieve, rules_of
 from gpt2.corpus.sources import COLUMNS, entry
@@ -220,6 +220,24 @@ def test_wikipedia_is_out_in_every_language_and_its_sisters_are_not(rows: list[d
     others = {"en.wikiquote.org", "wikileaks.org", "wikihow.com", "emacswiki.org", "blog.wikimedia.org"}
     assert others <= {row["domain"] for row in rows} and not others & set(found)
     assert under("en.m.wikipedia.org", wikipedia()) and not under("notwikipedia.org", wikipedia())
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("https://a.example.org:8080/b?c=//d", "a.example.org"),
+        ("https://a.org", "a.org"),
+        ("http://en.wikipedia.org./wiki/A", "en.wikipedia.org"),
+        ("http://A.org.:80?b", "a.org"),
+        ("http://me:secret@a.org/", "a.org"),
+        ("http://a.org/@b.org", "a.org"),
+        ("http://[2001:db8::1]:8080/a", "2001:db8::1"),
+        ("ftp://a.org/", "a.org"),
+        *[(text, "") for text in (None, "", "a text", "a.org", "//", "http://", "http://[broken/")],
+    ],
+)
+def test_hosts_are_read_off_addresses(address: str | None, host: str) -> None:
+    assert host_of(address) == host
 
 
 def test_subreddits_on_a_list_are_out_whether_named_or_in_the_permalink(

@@ -58,14 +58,14 @@ MEDIA_ENDINGS = listed(
     """
 )
 
-HOST = re.compile(r"https?://(\[[^\]]*\]|[^/:?#]*)")
+HOST = re.compile(r"\s*[a-z][a-z0-9+.-]*://(?:[^/?#]*@)?(?:\[([0-9a-f:.]*)\]|([^/:?#\[\]]*))", re.I)
 NAME = re.compile(r"(?:/?r/)?([a-z0-9_][a-z0-9_.:-]*)/?", re.I)
 
 
-def host_of(url: str) -> str:
-    """The host in a canonical address."""
-    match = HOST.match(url)
-    return match[1].rstrip(".") if match else ""
+def host_of(url: str | None) -> str:
+    """The host of an address, in lower case, without port, brackets and the root's dot; "" for what is none."""
+    match = HOST.match(url) if url else None
+    return (match[1] or match[2]).lower().rstrip(".") if match else ""
 
 
 def under(host: str, domains: Container[str]) -> bool:

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from gpt2.corpus.blocklist import host_of
 from gpt2.corpus.documents import Document
 from gpt2.corpus.mending import SharedLines, without_lines
-from gpt2.corpus.quality import host_of
 from gpt2.workspace import atomic_write
 
 Hashes = npt.NDArray[np.uint64]

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpt2.corpus.blocklist import host_of
 from gpt2.errors import need
 
 Ints = npt.NDArray[np.int64]
@@ -223,8 +224,3 @@ class Reading:
 def detector() -> Any:
     """eld's detector, which is slow to make."""
     return need("eld", "corpus").LanguageDetector()
-
-
-def host_of(url: str | None) -> str:
-    """The host of a canonical address, '' without one."""
-    return url.split("/", 3)[2].partition(":")[0] if url and url.count("/") >= 2 else ""

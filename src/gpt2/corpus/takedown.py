@@ -18,8 +18,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from gpt2.corpus.blocklist import host_of
 from gpt2.corpus.datasheet import after_removal, facts
 from gpt2.corpus.documents import Document, corpus_files, parquet_rows, read_documents, write_documents
 from gpt2.corpus.links import canonical
@@ -68,14 +68,6 @@ class Removals:
         while host and host not in wanted:
             host = host.partition(".")[2]
         return bool(host)
-
-
-def host_of(address: str) -> str:
-    """The host of an address, in lower case; empty for what is none."""
-    try:
-        return (urlsplit(address).hostname or "").rstrip(".")
-    except ValueError:
-        return ""
 
 
 def asked(urls: Iterable[str], domains: Iterable[str]) -> Removals:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from command_line import Run
 from corpora import archive, check, counts, documents, html, reasons
 
 from gpt2 import Shards, Tokenizer
-from gpt2.corpus import BuildConfig, build, jobs, read_documents
+from gpt2.corpus import BuildConfig, build, jobs, read_documents, takedown
 from gpt2.corpus.documents import Document, write_documents
 from gpt2.corpus.engine import Engine
+from gpt2.corpus.statistics import measure
 from gpt2.corpus.takedown import Removals, asked, read_removals, remove, still_held, to_rewrite
 from gpt2.errors import BusyError, InputError
 from gpt2.tokens import trace
@@ -58,6 +60,49 @@ def test_what_was_removed_is_gone_and_stays_gone(tmp_path: Path, monkeypatch: py
     assert counts(again)["distinct texts"] == 60
     assert again.digest == sheet["digest"], "built again it is the same to the byte"
     assert [path.name for path in still_held(out)] == ["texts", "clean", "duplicates"]
+
+
+def agrees(out: Path, distinct: int) -> None:
+    """The datasheet and the report say of the funnel and the drops what is there."""
+    sheet = json.loads((out / "documents" / "datasheet.json").read_text())
+    left = len(list(read_documents(out)))
+    n = {row["step"]: row["count"] for row in sheet["funnel"]}
+    assert (n["distinct texts"], n["documents"], sheet["documents"]) == (distinct, left, left)
+    gone = [row["count"] for row in sheet["drops"] if row["step"] == "removals"]
+    assert gone == [distinct - left] * (left < distinct)
+    assert sheet["removals"]["documents"] == distinct - left
+    page = (out / "documents" / "datasheet.md").read_text()
+    assert f"{left:,} documents of" in page and f"| documents | {left:,} | documents |" in page
+    said = measure(out)["corpus"]
+    assert said["funnel"] == sheet["funnel"]
+    assert [{k: row[k] for k in ("step", "reason", "count")} for row in said["drops"]] == sheet["drops"]
+
+
+def test_the_datasheet_agrees_with_what_is_left_after_every_removal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, out = built(tmp_path, monkeypatch)
+    agrees(out, 60)
+    remove(out, asked(["http://two.org/3"], []))
+    agrees(out, 60)
+    real = takedown.write_documents
+
+    def killed(path: Path, found: Iterable[Document]) -> int:
+        if path.name == rewritten[1]:
+            raise KeyboardInterrupt
+        return real(path, found)
+
+    files = sorted((out / "documents").glob("*.parquet"))
+    rewritten = [f.name for f in files if any("one.org" in d.id for d in read_documents(f))]
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(takedown, "write_documents", killed)
+        remove(out, asked([], ["one.org"]))
+    assert 19 < len(list(read_documents(out))) < 59, "some of them are gone"
+    remove(out, asked([], ["one.org"]))
+    agrees(out, 60)
+    assert len(list(read_documents(out))) == 19
+    build(config, out, engine=Engine(1))
+    agrees(out, 60)
 
 
 REMOVE = """

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from gpt2.console import QUIET, Console, count
 from gpt2.corpus import jobs, shards, site
-from gpt2.corpus.datasheet import SHEET, write_datasheet
+from gpt2.corpus.datasheet import REMOVED, SHEET, write_datasheet
 from gpt2.corpus.dedupe import DedupeConfig, dedupe
 from gpt2.corpus.documents import parquet_rows
 from gpt2.corpus.engine import HERE, Engine, Work
@@ -286,7 +286,7 @@ class Build:
             funnel.add(stage)
         documents = sum(shard["documents"] for shard in made)
         funnel.passed("documents", documents)
-        funnel.dropped("removals", "asked to be removed", funnel.passing["distinct texts"] - documents)
+        funnel.dropped(**REMOVED, n=funnel.passing["distinct texts"] - documents)
         rows = funnel.rows(STEPS[self.kind], self.notes)
         result = {"kind": self.kind, "description": self.description, "funnel": rows}
         result |= {"drops": funnel.drops(examples=True), "taken": funnel.taken()}

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from gpt2.corpus.takedown import Removals
 
 SHEET, PAGE = "datasheet.json", "datasheet.md"
+REMOVED = {"step": "removals", "reason": "asked to be removed"}
+"""What is said of documents that were removed."""
 LARGE = 1 << 28
 """Bytes from which an input file is named by its size alone: its digest would take minutes."""
 
@@ -54,7 +56,7 @@ def write_datasheet(
             "removals": {
                 "urls": len(removals.urls),
                 "domains": list(removals.domains),
-                "documents": sum(row["count"] for row in built["drops"] if row["step"] == "removals"),
+                "documents": sum(row["count"] for row in built["drops"] if row["step"] == REMOVED["step"]),
             },
         },
     )
@@ -93,16 +95,24 @@ def totals(shards: Iterable[Json]) -> Json:
     }
 
 
-def after_removal(folder: Path, shards: Iterable[Json], removals: Removals, gone: int) -> None:
-    """Write the datasheet anew after `gone` documents were removed, where there is one."""
+def after_removal(folder: Path, shards: Iterable[Json], removals: Removals) -> None:
+    """Write the datasheet anew after documents were removed, where there is one.
+
+    How many are gone follows from those that are left, so it is right after a removal that was killed too.
+    """
     if not (folder / SHEET).exists():
         return
     sheet = read_json(folder / SHEET) | totals(shards)
-    before = sheet["removals"]["documents"]
+    *before, last = sheet["funnel"]
+    sheet["funnel"] = [*before, last | {"count": sheet["documents"]}]
+    gone = before[-1]["count"] - sheet["documents"]
+    others = [row for row in sheet["drops"] if row["step"] != REMOVED["step"]]
+    drops = [*others, REMOVED | {"count": gone}] if gone else others
+    sheet["drops"] = sorted(drops, key=lambda row: (-row["count"], row["step"], row["reason"]))
     sheet["removals"] = {
         "urls": len(removals.urls),
         "domains": list(removals.domains),
-        "documents": before + gone,
+        "documents": gone,
         "last": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_sheets(folder, sheet)

@@ -93,10 +93,13 @@ def measure(corpus: Path, published: Path | None = None, console: Console = QUIE
 
 
 def told(folder: Path) -> Json:
-    """What the datasheet and the mark of the build say, empty for documents that were made otherwise."""
+    """What the datasheet says, with the examples of the build's mark; empty for documents made otherwise."""
     sheet = read_json(folder / SHEET) if (folder / SHEET).exists() else {}
     mark = read_json(folder / MARK) if (folder / MARK).exists() else {}
-    drops = mark.get("result", {}).get("drops", sheet.get("drops", []))
+    known = {(r["step"], r["reason"]): r["examples"] for r in mark.get("result", {}).get("drops", [])}
+    drops = [
+        row | {"examples": known.get((row["step"], row["reason"]), [])} for row in sheet.get("drops", [])
+    ]
     names = ("description", "digest", "made", "made_by", "funnel", "faults", "removals", "sources")
     return {"drops": drops, "taken": sheet.get("taken", []), **{name: sheet.get(name) for name in names}}
 

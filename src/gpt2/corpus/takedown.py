@@ -135,7 +135,7 @@ def remove_from(corpus: Path, what: Removals) -> list[Json]:
             write_documents(file, (d for d in read_documents(file) if not every.covers(d)))
             changed.append({"shard": file.name, "ids": gone})
     files = corpus_files(corpus)
-    after_removal(files[0].parent, map(facts, files), every, sum(len(row["ids"]) for row in changed))
+    after_removal(files[0].parent, map(facts, files), every)
     return changed
 
 

@@ -147,6 +147,7 @@ def test_documents_without_a_build_can_be_removed_from_too(tmp_path: Path) -> No
         ([], ["http://example.org/"], "is no domain"),
         ([], ["two words"], "is no domain"),
         ([], [""], "is no domain"),
+        *[([], [name], "is no domain") for name in ("com", "*.com", ".org.", "localhost")],
         ([], [], "say what to remove"),
     ],
 )

@@ -57,11 +57,6 @@ class Removals:
                 return True
         return False
 
-    def covers_address(self, address: str) -> bool:
-        """Whether an address, in any form, is to be removed."""
-        named = self.urls and (address in self.urls or canonical(address) in self.urls)
-        return bool(named) or self.in_domain(address)
-
     def in_domain(self, address: str) -> bool:
         """Whether an address is of one of the domains."""
         host, wanted = host_of(address), frozenset(self.domains)
@@ -80,7 +75,7 @@ def asked(urls: Iterable[str], domains: Iterable[str]) -> Removals:
         addresses.append(address)
     for domain in domains:
         host = host_of(f"http://{domain.strip().removeprefix('*.').strip('.').lower()}/")
-        if not host or "/" in domain or " " in domain.strip():
+        if not {".", ":"} & {*host} or "/" in domain or " " in domain.strip():
             raise InputError(f"{domain!r} is no domain; give one such as example.org, or a page with --url")
         names.append(host.encode("idna").decode() if not host.isascii() else host)
     if not addresses and not names:

@@ -74,7 +74,7 @@ def test_a_straight_line_and_a_trapezoid() -> None:
 
 
 def test_unknown_recipes_are_refused_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="there is no recipe 'gpt-3' .did you mean 'gpt3'"):
+    with pytest.raises(ConfigError, match=r"there is no recipe 'gpt-3' .did you mean 'gpt3'"):
         recipe("gpt-3")
 
 

@@ -5,7 +5,7 @@
     corpus/        gpt2 corpus ...
     tokens.py      gpt2 tokens ...
     training.py    gpt2 train
-    forecast.py    gpt2 judge, gpt2 batch
+    forecast.py    gpt2 forecast, gpt2 judge, gpt2 batch
     inference.py   gpt2 generate
     scoring.py     gpt2 score
     evaluate.py    gpt2 evaluate, gpt2 tasks
@@ -74,6 +74,7 @@ app = App(
 app.command(reproduce.reproduce)
 app.command(corpus.app)
 app.command(tokens.app)
+app.command(forecast.forecast)
 app.command(training.train)
 app.command(forecast.judge)
 app.command(forecast.batch)
@@ -86,7 +87,8 @@ app.command(convert.convert)
 app.command(verify.verify)
 app.command(reproduce.report)
 IN_ORDER = (
-    "reproduce corpus tokens train judge batch generate score evaluate tasks cloze convert verify report"
+    "reproduce corpus tokens forecast train judge batch generate score evaluate tasks cloze convert verify "
+    "report"
 )
 for place, name in enumerate(IN_ORDER.split()):
     app[name].sort_key = place  # help shows them in the order in which data flows

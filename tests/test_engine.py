@@ -17,7 +17,7 @@ from gpt2.model.device import PLAIN, Compute
 from gpt2.model.transformer import GPT2, GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.training.optimizer import OptimizerConfig, make_optimizer
-from gpt2.training.trainer import train_step
+from gpt2.training.step import train_step
 
 GREEDY = Sampling(0.0)
 BFLOAT16 = Compute("cpu", "bfloat16", 1)

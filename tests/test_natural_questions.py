@@ -20,7 +20,7 @@ from gpt2.evaluation.task import Generate, Item, Malformed, Measured
 from gpt2.evaluation.tasks.natural_questions import EXAMPLES, PAIRS, TASKS, read
 from gpt2.model.device import PLAIN
 from gpt2.training.optimizer import make_optimizer
-from gpt2.training.trainer import train_step
+from gpt2.training.step import train_step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 (QUESTIONS,) = TASKS

@@ -191,6 +191,7 @@ def test_failures_have_their_cause(tmp_path: Path) -> None:
         "/absent": (Reply(status=404), "status 404"),
         "/broken": (Reply(status=500), "status 500"),
         "/picture": (Reply(b"\x89PNG", type="image/png"), "type image/png"),
+        "/invented": (Reply(b"...", type="image/of-my-own"), "another type"),
         "/typeless": (Reply(type=""), "type unknown"),
         "/blank": (Reply(" \n "), "empty"),
         "/large": (Reply(b"a" * 100_001), "longer than 100,000 bytes"),

@@ -99,6 +99,22 @@ def test_odd_responses_are_pages_that_may_be_refused(block: bytes) -> None:
     page.text.encode()
 
 
+def test_servers_do_not_choose_the_reasons() -> None:
+    types = [
+        "application/pdf",
+        "image/png",
+        "",
+        *(f"application/x-{i}" for i in range(99)),
+        "image/" + "x" * 99,
+    ]
+    reasons = {Page("http://a.org/", b"x", content_type=kind).refusal for kind in types}
+    assert reasons == {"type application/pdf", "type image/png", "type unknown", "another type"}
+    reasons = {
+        Page("http://a.org/", b"x", status).refusal for status in (100, 404, 599, 0, 99, 600, 999, 10**9)
+    }
+    assert reasons == {"status 100", "status 404", "status 599", "another status"}
+
+
 # Text
 
 

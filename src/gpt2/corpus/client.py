@@ -19,7 +19,7 @@ from gpt2.corpus.addresses import PRIVATE, Allowed, Refused, public_sockets
 from gpt2.corpus.documents import sound
 from gpt2.corpus.links import canonical, url_type
 from gpt2.corpus.outcomes import NO_ANSWER, PASSING
-from gpt2.corpus.pages import Page, Unpacking, charset_in, too_long
+from gpt2.corpus.pages import Page, Unpacking, charset_in, status_told, too_long, type_told
 from gpt2.corpus.robots import LONGEST_ROBOTS
 from gpt2.corpus.warc_writer import Response
 from gpt2.errors import need
@@ -125,9 +125,9 @@ class Client:
         media, _, parameters = headers.get("Content-Type", "").partition(";")
         media, limit = sound(media.strip().lower()), LONGEST_ROBOTS if robots else config.max_bytes
         if not 200 <= status < 300:
-            return Answer(f"status {status}", status, wait=wait)
+            return Answer(status_told(status), status, wait=wait)
         if not robots and media not in config.types:
-            return Answer(f"type {media or 'unknown'}", status)
+            return Answer(type_told(media), status)
         if not robots and (response.content_length or 0) > limit:
             return Answer(too_long(limit), status)
         unpacking, size = Unpacking(headers.get("Content-Encoding", ""), limit), 0

@@ -15,11 +15,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from gpt2.corpus.blocklist import listed
 from gpt2.corpus.warc import Record, Span, record_at, records
 from gpt2.corpus.warc_writer import ASKED
 from gpt2.errors import need
 
 HTML_TYPES = {"text/html", "application/xhtml+xml"}
+NAMED_TYPES = HTML_TYPES | listed(
+    """
+    text/plain text/css text/csv text/xml text/javascript text/markdown text/calendar
+    application/pdf application/json application/ld+json application/javascript application/xml application/zip
+    application/gzip application/rss+xml application/atom+xml application/rdf+xml application/octet-stream
+    application/msword application/epub+zip application/postscript
+    image/jpeg image/png image/gif image/webp image/svg+xml audio/mpeg audio/ogg video/mp4 video/webm video/mpeg
+    """
+)
+"""Those that a reason names; a server could invent any number of others."""
 LONGEST_BODY = 50_000_000
 """Bytes of a page that are read at most, unpacked: a longer one is no page, least of all one packed to a bomb."""
 PIECE = 1 << 16
@@ -59,10 +70,20 @@ class Page:
         if self.fault:
             return self.fault
         if not 200 <= self.status < 300:
-            return f"status {self.status}"
+            return status_told(self.status)
         if self.content_type not in HTML_TYPES:
-            return f"type {self.content_type or 'unknown'}"
+            return type_told(self.content_type)
         return None if self.body.strip() else "empty"
+
+
+def status_told(status: int) -> str:
+    """An HTTP status as a reason; all that HTTP does not know are one."""
+    return f"status {status}" if 100 <= status <= 599 else "another status"
+
+
+def type_told(media: str) -> str:
+    """A media type as a reason; all that are not well-known are one."""
+    return f"type {media or 'unknown'}" if not media or media in NAMED_TYPES else "another type"
 
 
 def decode_html(data: bytes, charset: str | None = None) -> str:

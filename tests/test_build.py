@@ -376,7 +376,7 @@ def test_a_build_killed_while_it_fetches_goes_on(tmp_path: Path) -> None:
 
 def test_no_stage_is_done_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    for name in ("fetch_links", "make_texts", "clean_texts", "find_duplicates", "finish"):
+    for name in ("make_texts", "clean_texts", "find_duplicates", "finish"):
         real = getattr(steps.Build, name)
 
         def watched(*args: Any, name: str = name, real: Any = real) -> Json:
@@ -399,12 +399,12 @@ def test_no_stage_is_done_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             broken.setattr(steps, "dedupe", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 build(BuildConfig(**known), out)
-        every = ["fetch_links", "make_texts", "clean_texts", "find_duplicates", "finish"]
-        assert done == every[:4]
-        assert did() == every[3:], "what was done before the failure is kept"
+        every = ["make_texts", "clean_texts", "find_duplicates", "finish"]
+        assert done == every[:3]
+        assert did() == every[2:], "what was done before the failure is kept"
         assert did() == [], "all was done"
-        assert did(dedupe=DedupeConfig(similarity=0.9)) == every[3:]
-        assert did(method="fast") == every[1:], "another method needs no other pages"
+        assert did(dedupe=DedupeConfig(similarity=0.9)) == every[2:]
+        assert did(method="fast") == every, "another method needs all of them anew"
         (tmp_path / "rules.toml").write_text("[tokens]\n")
         again = ["make_texts", "clean_texts", "finish"]
         assert did(method="fast", rules=tmp_path / "rules.toml") == again, (
@@ -413,7 +413,8 @@ def test_no_stage_is_done_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (tmp_path / "rules.toml").write_text("[tokens]\nfewest = 100\n")
         assert did(method="fast", rules=tmp_path / "rules.toml") == again[1:]
         links.write_text(links.read_text() + "\n")
-        assert did() == every, "another list may have other pages"
+        asked = len(server.requests)
+        assert did() == every and len(server.requests) == asked, "another list of the same pages"
 
 
 def test_changed_text_is_built_anew(tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 The paper's extractor was Dragnet, which takes blocks of text by their features. Each block's (Peters and Lecocq,
 Content extraction using diverse feature sets, 2013) are its length, the share of its text in links, the words in
-class and id names, and the same of its neighbours; and beside them where it stands in the tree: tags around it,
-how much good text its ancestors hold, how far it is from the element that holds most, what the blocks in the same
-place of the template are like. "Good" text is a paragraph of ten words or more with little of it in links.
+class and id names, and what is around it; and beside them where it stands in the tree: how much good text its
+ancestors hold, how far it is from the element that holds most, what the blocks in the same place of the template
+are like. "Good" text is a paragraph of ten words or more with little of it in links.
 Four small networks vote on each block. They were learned (`acceptance/block_weights.py`) from pages that are in
 no labelled set, each block labelled by how many of eight slower extractors took it.
 
 Rejected: boosted trees, a little better on few features and worse on all, and three times as long to ask with numpy;
-a second network that sees what the first says of the neighbours: better on the extractors' agreement, not beyond.
+the features of a block's neighbours, and a second network that sees what the first says of them: no better.
 
     python -c "import gpt2; print(gpt2.extract('<p>Words enough to be a text.</p>', method='blocks'))"
 """
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpt2.corpus.blocks import BITS, LINE_BREAK, TAGS, Blocks, blocks_of, names
+from gpt2.corpus.blocks import BITS, LINE_BREAK, Blocks, blocks_of, names
 
 Array = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
@@ -34,12 +34,14 @@ WEIGHTS = Path(str(resources.files("gpt2.corpus"))) / "data" / "blocks.npz"
 TITLE = re.compile(r"<title[^>]*>([^<]*)", re.I)
 TAKEN = 0.5
 """Chance from which a block is taken."""
+ROWS = 64
+"""Blocks that go through the networks at a time: products this small are not spread over threads, which would wait
+for one another longer than they work."""
 SENTENCE_ENDS = set('.!?…"”»’):。')
 GOOD_WORDS, GOOD_LINKS = 10, 0.3
 PARAGRAPHS = names("p pre blockquote li div td dd section article")
 CENTRAL = (0.35, 0.5, 0.65, 0.8, 0.9)
 """Shares of a page's good text: the innermost element that holds so much is its centre."""
-NEAR = (1, 2, -1, -2)
 AROUND = (3, 6, 12)
 
 
@@ -72,22 +74,10 @@ def features(blocks: Blocks, title: str) -> Array:
     up = [parent[element]]
     for _ in range(3):
         up.append(parent[up[-1]])
-    bits = bit_rows(
-        [
-            *map(blocks.own.__getitem__, blocks.element),
-            *map(blocks.own.__getitem__, up[0].tolist()),
-            *map(blocks.path.__getitem__, blocks.element),
-        ]
-    )
-    own = bits[:n]
-    near = np.concatenate([plain[:, :4], own[:, : len(TAGS)]], axis=1)
-    parts = [plain, good[:, None] > 0, of_element[np.stack(up, axis=1)].reshape(n, -1)]
-    parts += [
-        centre(blocks, at, element, first, after, share, good, up),
-        template(blocks, words, linked, good),
-    ]
-    parts += [position(plain, at, sums, good, all_good), own, bits[n : 2 * n], bits[2 * n :]]
-    parts += [shifted(near, by) for by in NEAR]
+    tree = [centre(blocks, at, element, first, after, share, good, up), template(blocks, words, linked, good)]
+    ancestors = of_element[np.stack(up, axis=1)].reshape(n, -1)
+    parts = [plain, good[:, None] > 0, ancestors, *tree, position(plain, at, sums, good, all_good)]
+    parts += [bit_rows([masks[e] for e in blocks.element]) for masks in (blocks.own, blocks.path)]
     return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
@@ -113,9 +103,9 @@ def plain_features(blocks: Blocks, title: str) -> tuple[Array, Array, Array]:
             start.isdigit(),
         )
     table = np.array(rows, np.float32).reshape(len(blocks.texts), -1)
-    words, length, linked = table[:, 0].copy(), table[:, 1], table[:, 2]
+    words, size, linked = table[:, 0].copy(), table[:, 1], table[:, 2]
     logs = np.log1p(table[:, [0, 1, 5]])
-    more = np.stack([table[:, 4] / words, length / words, linked > 0.9, logs[:, 1], logs[:, 2]], axis=1)
+    more = np.stack([table[:, 4] / words, size / words, linked > 0.9, logs[:, 1], logs[:, 2]], axis=1)
     plain = np.concatenate(
         [logs[:, :1], table[:, 2:4], table[:, 8:9], more, table[:, 6:8], table[:, 9:]], axis=1
     )
@@ -217,16 +207,6 @@ def bit_rows(masks: list[int]) -> npt.NDArray[np.uint8]:
     return np.unpackbits(eight, axis=1, bitorder="little")[:, :BITS]
 
 
-def shifted(rows: Array, by: int) -> Array:
-    """The rows of each block's neighbour, `by` before it; zeros beyond the ends."""
-    out = np.zeros_like(rows)
-    if by > 0:
-        out[by:] = rows[:-by]
-    else:
-        out[:by] = rows[-by:]
-    return out
-
-
 # The classifier
 
 
@@ -259,9 +239,12 @@ def load_weights() -> dict[str, Array]:
 
 def chances(rows: Array, weights: dict[str, Array]) -> Array:
     """Chance of each block [blocks] to be main text: the mean over networks of three layers."""
-    scaled = np.clip((rows - weights["mean"][0]) / weights["spread"][0], -5, 5)
-    hidden = np.maximum(scaled @ weights["w1"] + weights["b1"][:, None], 0)  # networks, blocks, 32
+    some = -(-len(rows) // ROWS) * ROWS
+    scaled = np.zeros((some, rows.shape[1]), np.float32)
+    np.clip((rows - weights["mean"][0]) / weights["spread"][0], -5, 5, out=scaled[: len(rows)])
+    parts = scaled.reshape(-1, 1, ROWS, rows.shape[1])
+    hidden = np.maximum(parts @ weights["w1"] + weights["b1"][:, None], 0)  # parts, networks, ROWS, 16
     hidden = np.maximum(hidden @ weights["w2"] + weights["b2"][:, None], 0)
     out: Array = (hidden @ weights["w3"] + weights["b3"][:, None])[..., 0]
-    mean: Array = (1 / (1 + np.exp(-np.clip(out, -30, 30)))).mean(axis=0)
-    return mean
+    mean: Array = (1 / (1 + np.exp(-np.clip(out, -30, 30)))).mean(axis=1).reshape(-1)
+    return mean[: len(rows)]

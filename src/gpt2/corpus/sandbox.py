@@ -88,6 +88,7 @@ class Sandbox:
         with child.stderr:
             ready = self._answer(None, STARTING)
             if isinstance(ready, str):
+                self.close()
                 said = child.stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
                 raise RuntimeError(f"the process for {self.target} does not start: {ready} {said}")
 

@@ -178,7 +178,7 @@ def memory_of(asked: Asked, compute: Compute) -> dict[str, int]:
 def at_once(asked: Asked, compute: Compute) -> dict[str, int]:
     """What `lively` says of a part of a batch; beyond a few sequences, by a straight line."""
     n, slice_of = asked.batch // asked.accumulate, LOGITS_AT_ONCE // asked.model.vocab_size
-    few = max(2, 1 + slice_of // asked.model.n_ctx)  # as many as fill a slice of the loss
+    few = max(2, 1 + 2 * slice_of // asked.model.n_ctx)  # as many as fill two slices of the loss
     if n <= few + 1:
         return lively(asked.model, asked.recompute, compute, n)
     one, more = (lively(asked.model, asked.recompute, compute, i) for i in (few, few + 1))

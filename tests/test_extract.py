@@ -127,6 +127,16 @@ def test_bytes_are_decoded_by_what_the_page_says() -> None:
     assert found is not None and "böats" in found.text
 
 
+def test_utf_8_is_taken_for_it_without_a_guess() -> None:
+    html = PAGE.replace("<head>", "<head><style>q::after { content: '•' }</style>" + "<!-- -->" * 20_000)
+    found = extract(html.replace("boats", "böats").encode(), method="fast")
+    assert found is not None and "böats" in found.text
+    found = extract(
+        "<p>ボートは早く戻った。村では誰も嵐の話をしなかった。</p>".encode("iso-2022-jp"), method="fast"
+    )
+    assert found is None or "\x1b" not in found.text
+
+
 def test_blanks_are_tidied() -> None:
     assert tidy("\n\na\xa0b  \n\n\n\n c\t\n\n") == "a b\n\n c"
 

@@ -8,6 +8,7 @@ The files of the fetcher, of other crawlers and of Common Crawl are read alike. 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zlib
 from collections.abc import Callable, Iterator
@@ -87,7 +88,13 @@ def type_told(media: str) -> str:
 
 
 def decode_html(data: bytes, charset: str | None = None) -> str:
-    """HTML bytes as text; bytes that fit no encoding become U+FFFD."""
+    """HTML bytes as text; bytes that fit no encoding become U+FFFD.
+
+    Where the server names no charset, bytes that are UTF-8 are taken for it, whatever detection by statistics says.
+    """
+    if not charset and b"\0" not in data and b"\x1b" not in data:  # UTF-16 and ISO-2022 pass for UTF-8
+        with contextlib.suppress(UnicodeDecodeError):
+            return data.decode("utf-8-sig")
     encoding = need("resiliparse.parse.encoding", "corpus")
     marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # a byte-order mark outdoes what the server says
     name = charset.encode(errors="replace").decode() if charset and not marked else None

@@ -102,7 +102,8 @@ def test_remarks_tell_the_curve_and_the_surest_answers() -> None:
         )
         for i in range(200)
     ]
-    curve, _, *surest = QUESTIONS.remarks([], done[::-1])
+    pairs, curve, _, *surest = QUESTIONS.remarks([], done[::-1])
+    assert pairs.startswith("example pairs: ") and all(reply in pairs for _, reply in PAIRS)
     assert curve.startswith(
         "right among the most confident 1 %: 2 of 2 (100.0 %); 2 %: 4 of 4 (100.0 %); 5 %: 5 of 10 (50.0 %); "
     )

@@ -90,7 +90,7 @@ def test_a_corpus_is_a_folder_of_files_read_in_order(tmp_path: Path) -> None:
         assert list(read(folder)) == list(read(folder.parent)) == written
         assert list(read(folder / "documents-00001.parquet")) == written[3:6]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="is no corpus: it has no documents-00000.parquet; build one"):
+    with pytest.raises(InputError, match=r"is no corpus: it has no documents-00000\.parquet; build one"):
         list(read_documents(tmp_path / "empty"))
 
 

@@ -69,7 +69,7 @@ def test_a_killed_crawl_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_crawl_writes_no_failure_of_what_was_under_way(tmp_path: Path) -> None:
-    with LocalServer(chain(60)) as server:
+    with LocalServer(chain(400)) as server:
         command = [sys.executable, "-c", CRAWL, server.origin, str(tmp_path)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE)
         while sum(server.asked().values()) < 20:
@@ -79,7 +79,7 @@ def test_an_interrupted_crawl_writes_no_failure_of_what_was_under_way(tmp_path: 
         assert process.returncode and said.rstrip().endswith(b"KeyboardInterrupt")
         assert {row.get("cause") for row in lines_of(tmp_path)} == {None}
         subprocess.run(command, check=True)
-    assert len(lines_of(tmp_path)) == len(pages_of(tmp_path)) == 60
+    assert len(lines_of(tmp_path)) == len(pages_of(tmp_path)) == 400
 
 
 def test_records_that_a_power_cut_left_empty_are_fetched_again(tmp_path: Path) -> None:

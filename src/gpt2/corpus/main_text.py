@@ -8,8 +8,12 @@ are like. "Good" text is a paragraph of ten words or more with little of it in l
 Four small networks vote on each block. They were learned (`acceptance/block_weights.py`) from pages that are in
 no labelled set, each block labelled by how many of eight slower extractors took it.
 
-Rejected: boosted trees, a little better on few features and worse on all, and three times as long to ask with numpy;
-the features of a block's neighbours, and a second network that sees what the first says of them: no better.
+On the 121 pages of the labelled set it has an F1 of 0.966, where trafilatura has 0.961 and resiliparse 0.912, at
+about three times trafilatura's speed (`benchmarks/extraction.py`). Parsing and finding the text are lxml's, and
+take half of its time; the rest is Python's, a few microseconds a block.
+
+Rejected: boosted trees, the features of a block's neighbours, and a second network that sees what the first says of
+them: none agreed better with the labels of pages held out.
 
     python -c "import gpt2; print(gpt2.extract('<p>Words enough to be a text.</p>', method='blocks'))"
 """

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["command_line", "trained_model"]
+pytest_plugins = ["command_line", "manual_shards", "trained_model"]
 
 for name, value in {
     "DO_NOT_TRACK": "1",

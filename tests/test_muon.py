@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from pydoc_data.topics import topics
 
 import pytest
 import torch
@@ -19,8 +18,6 @@ from safetensors.torch import load_file
 from gpt2.model.checkpoint import Model
 from gpt2.model.device import PLAIN
 from gpt2.model.transformer import GPT2, GPT2Config
-from gpt2.tokens.bpe import Tokenizer
-from gpt2.tokens.shards import write_shards
 from gpt2.training.muon import Muon, by_svd, newton_schulz
 from gpt2.training.optimizer import OptimizerConfig, make_optimizer
 from gpt2.training.plan import TrainConfig
@@ -45,15 +42,6 @@ rate = OptimizerConfig(learning_rate=1e-2, schedule="linear", final=0.0, matrice
 train(TrainConfig(Path(tokens), Path(out), GPT2Config(2, 2, 32, 400, 32), steps=20, batch=4, optimizer=rate,
     dtype="float32", threads=1, parallel=way))
 """
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards of a part of Python's own manual."""
-    folder = tmp_path_factory.mktemp("data") / "shards"
-    documents = [(name, name, text[:3000]) for name, text in sorted(topics.items())[:40]]
-    write_shards(documents, Tokenizer(Tokenizer.gpt2().pairs[:143]), folder, {documents[3][0]})
-    return folder
 
 
 @pytest.fixture

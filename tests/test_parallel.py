@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from pydoc_data.topics import topics
 
 import pytest
 import torch
@@ -21,8 +20,6 @@ from gpt2.errors import ConfigError
 from gpt2.model.checkpoint import load
 from gpt2.model.device import PLAIN
 from gpt2.model.transformer import GPT2, GPT2Config
-from gpt2.tokens.bpe import Tokenizer
-from gpt2.tokens.shards import write_shards
 from gpt2.training.optimizer import OptimizerConfig
 from gpt2.training.parallel import Crew, join
 from gpt2.training.plan import TrainConfig
@@ -52,15 +49,6 @@ try:
 except KeyboardInterrupt as error:
     sys.exit(error.status)
 """
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards of a part of Python's own manual."""
-    folder = tmp_path_factory.mktemp("data") / "shards"
-    documents = [(name, name, text[:3000]) for name, text in sorted(topics.items())[:40]]
-    write_shards(documents, Tokenizer(Tokenizer.gpt2().pairs[:143]), folder, {documents[3][0]})
-    return folder
 
 
 def settings(tokens: Path, out: Path) -> TrainConfig:

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from pydoc_data.topics import topics
 from typing import Any
 
 import pytest
@@ -27,8 +26,6 @@ from gpt2.console import Console
 from gpt2.errors import FormatError, InputError, WorkbenchError
 from gpt2.model.checkpoint import Model, load
 from gpt2.model.transformer import GPT2, GPT2Config
-from gpt2.tokens.bpe import Tokenizer
-from gpt2.tokens.shards import write_shards
 from gpt2.training import resume
 from gpt2.training.average import Average
 from gpt2.training.optimizer import OptimizerConfig
@@ -41,15 +38,6 @@ from gpt2.workspace import Json, file_digest
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHAPE = GPT2Config(n_layer=2, n_head=2, n_embd=32, vocab_size=400, n_ctx=32)
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards of a part of Python's own manual."""
-    folder = tmp_path_factory.mktemp("data") / "shards"
-    documents = [(name, name, text[:3000]) for name, text in sorted(topics.items())[:40]]
-    write_shards(documents, Tokenizer(Tokenizer.gpt2().pairs[:143]), folder, {documents[3][0]})
-    return folder
 
 
 @pytest.fixture

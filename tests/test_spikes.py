@@ -7,7 +7,6 @@ import io
 import json
 import math
 from pathlib import Path
-from pydoc_data.topics import topics
 from typing import Any
 
 import pytest
@@ -19,8 +18,6 @@ from gpt2.errors import MissingExtra, WorkbenchError
 from gpt2.model.checkpoint import load
 from gpt2.model.device import PLAIN
 from gpt2.model.transformer import GPT2Config
-from gpt2.tokens.bpe import Tokenizer
-from gpt2.tokens.shards import write_shards
 from gpt2.training import spikes
 from gpt2.training.batches import Batches
 from gpt2.training.curves import Curves
@@ -36,15 +33,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SHAPE = GPT2Config(n_layer=1, n_head=2, n_embd=32, vocab_size=400, n_ctx=32)
 BAD = 60
 """The batch that is not like the others."""
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards of a part of Python's own manual."""
-    folder = tmp_path_factory.mktemp("data") / "shards"
-    documents = [(name, name, text[:3000]) for name, text in sorted(topics.items())[:40]]
-    write_shards(documents, Tokenizer(Tokenizer.gpt2().pairs[:143]), folder, {documents[3][0]})
-    return folder
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ from gpt2.corpus.takedown import read_removals
 from gpt2.corpus.votes import Votes
 from gpt2.corpus.warc import warc_files
 from gpt2.errors import ConfigError, InputError, TooLittleData
-from gpt2.workspace import Json, Workspace, digest, file_digest, read_json
+from gpt2.workspace import Json, Workspace, clear_drafts, digest, file_digest, read_json
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,7 @@ class Build:
 
         def do(folder: Path) -> Json:
             result = work(folder)
-            for draft in folder.glob(".*.part"):
-                draft.unlink(missing_ok=True)
+            clear_drafts(folder)
             return result
 
         return self.work.run(name, settings, do)

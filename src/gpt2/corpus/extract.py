@@ -13,20 +13,20 @@ process, which a page cannot hold up for longer than its limit.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import logging
 import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 from gpt2.corpus.documents import Document, sound
 from gpt2.corpus.head import head_of
 from gpt2.corpus.links import canonical
 from gpt2.corpus.main_text import main_text
 from gpt2.corpus.pages import Page, decode_html
+from gpt2.corpus.quality import detector
 from gpt2.corpus.sandbox import Sandbox
 from gpt2.errors import ConfigError, need
 
@@ -158,12 +158,6 @@ def language_of(text: str) -> str | None:
     """ISO 639-1 code of the most likely language; None when there is too little to tell."""
     language: str | None = detector().detect(text[:LANGUAGE_CHARACTERS]).language
     return language
-
-
-@functools.cache
-def detector() -> Any:
-    """eld's detector."""
-    return need("eld", "corpus").LanguageDetector()
 
 
 # Many pages, in a child process

@@ -36,9 +36,10 @@ import torch
 import torch.nn.functional as F
 
 from gpt2.errors import InputError
+from gpt2.model.config import GPT2Config
 from gpt2.model.formats import Source, gguf, huggingface, open_source
 from gpt2.model.formats.gguf_header import Header
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 
 PACKAGE = "llama-cpp-python==0.3.36"

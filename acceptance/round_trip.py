@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 
 from gpt2.console import duration
+from gpt2.model.config import GPT2Config
 from gpt2.model.formats import Source, huggingface, open_source, parameter_shapes
-from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 
 CHAIN = ("openai", "nanogpt", "llmc", "gguf", "huggingface")

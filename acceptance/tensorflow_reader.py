@@ -21,8 +21,9 @@ from pathlib import Path
 
 import torch
 
+from gpt2.model.config import GPT2Config
 from gpt2.model.formats import Source, openai, parameter_shapes
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 
 PACKAGE = "tensorflow-cpu==2.21.0"

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from pydoc_data.topics import topics  # real prose that every Python carries
 
-from gpt2.model.transformer import GPT2Config
+from gpt2.model.config import GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.tokens.shards import write_shards
 from gpt2.training.optimizer import OptimizerConfig

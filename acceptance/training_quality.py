@@ -39,8 +39,9 @@ from gpt2.errors import InputError
 from gpt2.evaluation.heldout import document_losses, heldout_callback, pick_documents
 from gpt2.evaluation.metrics import Losses, by_group, compare
 from gpt2.model.checkpoint import Model, load
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import choose
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.tokens.shards import Shards, write_shards
 from gpt2.training.batches import Batches

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import choose
-from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.tokens.shards import write_shards
 from gpt2.training.forecast import Asked, forecast

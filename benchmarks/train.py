@@ -33,8 +33,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import choose
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 
 MODELS = {
     # shape, sequences a step

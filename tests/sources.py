@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gpt2.errors import FormatError
+from gpt2.model.config import GPT2Config
 from gpt2.model.formats import Source, parameter_shapes
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 
 SMALL = Tokenizer(Tokenizer.gpt2().pairs[:23])

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from gpt2.errors import FormatError, InputError, WorkbenchError
 from gpt2.model import checkpoint
 from gpt2.model.checkpoint import Model, load
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.config import GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 
 CONFIG = GPT2Config(n_layer=2, n_head=2, n_embd=8, vocab_size=280, n_ctx=16)

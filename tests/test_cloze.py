@@ -21,7 +21,8 @@ from gpt2.evaluation.tasks import cbt
 from gpt2.evaluation.tasks.cloze import LAST_WORD, OwnCloze, guess, read
 from gpt2.inference.scoring import score, score_ids
 from gpt2.model.checkpoint import Model
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.config import GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 
 WORDS = "ship captain harbour storm sailor lantern anchor island village market river bridge tower garden"

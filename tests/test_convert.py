@@ -20,8 +20,9 @@ from mutations import survived
 
 import gpt2
 from gpt2.errors import ConfigError, FetchError, InputError, MissingExtra, WorkbenchError
+from gpt2.model.config import GPT2Config
 from gpt2.model.formats import NAMES, Source, convert, formats, open_source, parameter_shapes
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 
 SMALL = GPT2Config(n_layer=2, n_head=2, n_embd=8, n_ctx=16)

@@ -13,8 +13,9 @@ from gpt2.inference import engine
 from gpt2.inference.engine import cast_once, generate, generate_ids, steps, stream, texts_at_once
 from gpt2.inference.sampling import Sampling, draw, generator
 from gpt2.model.checkpoint import Model
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import PLAIN, Compute
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.training.optimizer import OptimizerConfig, make_optimizer
 from gpt2.training.step import train_step

@@ -10,8 +10,9 @@ import torch
 from command_line import SHAPE, Run
 
 from gpt2.errors import ConfigError
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import Compute
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.training import forecast as room
 from gpt2.training.forecast import Asked, at_once, forecast, lively, memory_of
 from gpt2.training.optimizer import OptimizerConfig

@@ -14,8 +14,9 @@ from mutations import survived
 from torch import Tensor
 
 from gpt2.errors import FormatError, InputError, WorkbenchError
+from gpt2.model.config import GPT2Config
 from gpt2.model.formats import Source, llmc, open_source
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 
 CONFIG = GPT2Config(n_layer=3, n_head=2, n_embd=8, vocab_size=260, n_ctx=16)

@@ -15,9 +15,10 @@ import torch
 from mutations import survived
 
 from gpt2.errors import FormatError, InputError, WorkbenchError
+from gpt2.model.config import GPT2Config
 from gpt2.model.formats import Source, crc32c, open_source, openai, tensor_bundle
 from gpt2.model.formats.tensor_bundle import Bundle, piece, read_table, sealed, table, varint, write_bundle
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 
 CONFIG = GPT2Config(n_layer=2, n_head=2, n_embd=8, vocab_size=260, n_ctx=16)

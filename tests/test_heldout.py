@@ -12,8 +12,9 @@ import torch
 from gpt2.evaluation import heldout
 from gpt2.evaluation.heldout import document_losses, heldout_callback, pick_documents, usual_callbacks
 from gpt2.model.checkpoint import Model
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import Compute
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.tokens.shards import Shards, write_shards
 

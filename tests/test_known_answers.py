@@ -11,7 +11,8 @@ import torch
 from gpt2.evaluation.questions import KINDS, Subject, lay_out
 from gpt2.evaluation.verify import UNABLE, known_answers, summary, verify
 from gpt2.model.checkpoint import Model
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.config import GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

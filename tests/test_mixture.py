@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from gpt2.errors import ConfigError, InputError
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import PLAIN, Compute
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.tokens.shards import Shards, write_shards
 from gpt2.training.batches import Batches

@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from gpt2.model.checkpoint import Model
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import PLAIN
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.training.muon import Muon, by_svd, newton_schulz
 from gpt2.training.optimizer import OptimizerConfig, make_optimizer
 from gpt2.training.plan import TrainConfig
@@ -33,7 +34,7 @@ MUON = OptimizerConfig(learning_rate=1e-2, schedule="linear", final=0.0, matrice
 WORKER = """
 import sys
 from pathlib import Path
-from gpt2.model.transformer import GPT2Config
+from gpt2.model.config import GPT2Config
 from gpt2.training.optimizer import OptimizerConfig
 from gpt2.training.plan import TrainConfig
 from gpt2.training.trainer import train

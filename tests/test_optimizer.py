@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from gpt2.errors import ConfigError
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import PLAIN
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.training.optimizer import OptimizerConfig, make_optimizer
 from gpt2.training.step import train_step
 

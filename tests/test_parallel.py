@@ -18,8 +18,9 @@ from command_line import Run
 
 from gpt2.errors import ConfigError
 from gpt2.model.checkpoint import load
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import PLAIN
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.training.optimizer import OptimizerConfig
 from gpt2.training.parallel import Crew, join
 from gpt2.training.plan import TrainConfig
@@ -32,7 +33,7 @@ SHAPE = GPT2Config(n_layer=2, n_head=2, n_embd=32, vocab_size=400, n_ctx=32)
 WORKER = """
 import json, os, signal, sys
 from pathlib import Path
-from gpt2.model.transformer import GPT2Config
+from gpt2.model.config import GPT2Config
 from gpt2.training.optimizer import OptimizerConfig
 from gpt2.training.plan import TrainConfig
 from gpt2.training.trainer import train

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from gpt2.inference.passages import Passage, Rule, lay_windows, score_passages
 from gpt2.inference.scoring import score
 from gpt2.model.checkpoint import Model
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.config import GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

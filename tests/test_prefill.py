@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2.inference.prefill import Ids, PackedGPT2, attend, in_order, lay_out
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import Compute
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

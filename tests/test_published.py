@@ -7,7 +7,7 @@ import pytest
 from gpt2.evaluation.protocol import Protocol, Statistic
 from gpt2.evaluation.published import Judgement, judge, known, lines_of, size_of
 from gpt2.model.checkpoint import Model
-from gpt2.model.transformer import SIZES, GPT2Config
+from gpt2.model.config import SIZES, GPT2Config
 
 
 def protocol(name: str, metric: str = "accuracy", statistic: Statistic = "percent") -> Protocol:

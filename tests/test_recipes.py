@@ -12,7 +12,7 @@ from command_line import SHAPE, Run, World
 
 from gpt2.errors import ConfigError
 from gpt2.model.checkpoint import Model
-from gpt2.model.transformer import GPT2Config
+from gpt2.model.config import GPT2Config
 from gpt2.training.optimizer import OptimizerConfig
 from gpt2.training.plan import TrainConfig
 from gpt2.training.recipes import RECIPES, kaplan, recipe

@@ -18,7 +18,7 @@ from gpt2.corpus.documents import read_documents
 from gpt2.errors import ConfigError, InputError
 from gpt2.evaluation.rows import read_json_lines
 from gpt2.model.checkpoint import load
-from gpt2.model.transformer import GPT2Config
+from gpt2.model.config import GPT2Config
 from gpt2.reproduce import ReproduceConfig, command, reproduce, too_little
 from gpt2.studies import samples, scaling
 from gpt2.tokens.shards import Shards

@@ -25,7 +25,8 @@ from safetensors.torch import load_file, save_file
 from gpt2.console import Console
 from gpt2.errors import FormatError, InputError, WorkbenchError
 from gpt2.model.checkpoint import Model, load
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.config import GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.training import resume
 from gpt2.training.average import Average
 from gpt2.training.optimizer import OptimizerConfig
@@ -72,7 +73,7 @@ def stopped_at(config: TrainConfig, step: int, number: int = signal.SIGTERM) -> 
 KILLED = """
 import sys
 from pathlib import Path
-from gpt2.model.transformer import GPT2Config
+from gpt2.model.config import GPT2Config
 from gpt2.training.optimizer import OptimizerConfig
 from gpt2.training.plan import TrainConfig
 from gpt2.training.trainer import train

@@ -11,8 +11,9 @@ from gpt2.errors import ConfigError, FormatError, InputError
 from gpt2.inference import scoring
 from gpt2.inference.scoring import cut_windows, score, score_ids
 from gpt2.model.checkpoint import Model
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import Compute
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 
 CONTEXT = 24

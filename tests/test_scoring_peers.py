@@ -13,7 +13,8 @@ from huggingface import to_huggingface
 import gpt2
 from gpt2.inference.scoring import score
 from gpt2.model.checkpoint import Model
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.config import GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 
 CONTEXT = 128

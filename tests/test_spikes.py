@@ -16,8 +16,8 @@ from command_line import Run, World
 from gpt2.console import Console
 from gpt2.errors import MissingExtra, WorkbenchError
 from gpt2.model.checkpoint import load
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import PLAIN
-from gpt2.model.transformer import GPT2Config
 from gpt2.training import spikes
 from gpt2.training.batches import Batches
 from gpt2.training.curves import Curves

@@ -15,8 +15,9 @@ import torch
 from gpt2.errors import BusyError, ConfigError, InputError, TooLittleData, WorkbenchError
 from gpt2.evaluation.heldout import usual_callbacks
 from gpt2.model.checkpoint import load
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import PLAIN, Compute
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.tokens.shards import Shards, write_shards
 from gpt2.training import trainer

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from huggingface import CONV1D, to_huggingface
 
 from gpt2.errors import ConfigError, InputError
-from gpt2.model.transformer import GPT2, ROWS, GPT2Config, attend
+from gpt2.model.config import GPT2Config
+from gpt2.model.transformer import GPT2, ROWS, attend
 
 TINY = GPT2Config(n_layer=2, n_head=2, n_embd=16, vocab_size=97, n_ctx=32)
 

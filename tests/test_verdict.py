@@ -14,7 +14,7 @@ from command_line import Run
 
 from gpt2.errors import ConfigError, InputError
 from gpt2.evaluation.heldout import usual_callbacks
-from gpt2.model.transformer import GPT2Config
+from gpt2.model.config import GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.tokens.shards import Shards, write_shards
 from gpt2.tokens.token_files import header

@@ -35,7 +35,8 @@ from gpt2.errors import FormatError, InputError
 from gpt2.evaluation.questions import KINDS
 from gpt2.evaluation.verify import agrees, shape_of, summary, verify
 from gpt2.model.checkpoint import Model
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.config import GPT2Config
+from gpt2.model.transformer import GPT2
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

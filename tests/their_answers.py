@@ -18,7 +18,8 @@ from transformers import GPT2LMHeadModel
 
 from gpt2.evaluation.questions import Batch
 from gpt2.evaluation.verify import KnownAnswer
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.config import GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.tokens.vocabulary import tokenizer_json
 

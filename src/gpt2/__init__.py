@@ -30,7 +30,7 @@ _HOMES = {
     "Tokenizer": "gpt2.tokens.bpe",
     "Shards": "gpt2.tokens.shards",
     "GPT2": "gpt2.model.transformer",
-    "GPT2Config": "gpt2.model.transformer",
+    "GPT2Config": "gpt2.model.config",
     "Model": "gpt2.model.checkpoint",
     "load": "gpt2.model.checkpoint",
     "convert": "gpt2.model.formats",
@@ -79,8 +79,9 @@ if TYPE_CHECKING:
     from gpt2.inference.engine import generate, stream
     from gpt2.inference.scoring import score
     from gpt2.model.checkpoint import Model, load
+    from gpt2.model.config import GPT2Config
     from gpt2.model.formats import convert
-    from gpt2.model.transformer import GPT2, GPT2Config
+    from gpt2.model.transformer import GPT2
     from gpt2.reproduce import ReproduceConfig
     from gpt2.tokens.bpe import Tokenizer
     from gpt2.tokens.shards import Shards

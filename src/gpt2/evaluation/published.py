@@ -114,7 +114,7 @@ def lines_of(task: str) -> list[Line]:
 
 def size_of(model: Model) -> str | None:
     """Which of OpenAI's sizes a model has the shape and vocabulary of, by its released name."""
-    from gpt2.model.transformer import SIZES, GPT2Config
+    from gpt2.model.config import SIZES, GPT2Config
 
     return next((name for name in SIZES if GPT2Config.size(name) == model.net.config), None)
 

@@ -26,8 +26,9 @@ import torch.nn.functional as F
 from gpt2.errors import ConfigError
 from gpt2.inference.sampling import Sampling, draw, generator
 from gpt2.model.checkpoint import Model
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import DTYPES, PLAIN, Compute
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 
 MAX_BATCH = 64

@@ -27,9 +27,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gpt2.errors import ConfigError, FormatError, InputError
+from gpt2.model.config import GPT2Config
 from gpt2.model.formats import Shape, check_shapes, finite, open_source, parameter_shapes
 from gpt2.model.formats.safetensors_file import write_safetensors
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.workspace import Json, atomic_folder, read_json, recover_folder, write_json
 

@@ -7,7 +7,7 @@ its data a panel shows the paper's alone.
 from __future__ import annotations
 
 from gpt2.evaluation.published import known, lines_of
-from gpt2.model.transformer import SIZES, GPT2Config
+from gpt2.model.config import SIZES, GPT2Config
 from gpt2.report.markup import Html, tag
 from gpt2.report.plots import Share, accuracy_panel, legend
 from gpt2.workspace import Json

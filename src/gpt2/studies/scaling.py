@@ -22,8 +22,8 @@ from gpt2.console import QUIET, Console, count, duration
 from gpt2.evaluation.heldout import LIMIT, document_losses, pick_documents, usual_callbacks
 from gpt2.evaluation.metrics import Losses, by_group, compare, perplexity_interval
 from gpt2.model.checkpoint import load
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import Compute
-from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.shards import Shards, Split
 from gpt2.training.batches import Batches
 from gpt2.training.optimizer import OptimizerConfig

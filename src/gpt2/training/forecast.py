@@ -36,8 +36,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gpt2.errors import ConfigError, WorkbenchError
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import Compute
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.training.loss import LOGITS_AT_ONCE
 from gpt2.training.optimizer import OptimizerConfig, fresh, make_optimizer
 from gpt2.training.parallel import wait_for
@@ -319,9 +320,16 @@ def work() -> None:
 
 
 def peak(device: str) -> int:
-    """The most bytes that this process has held: of the device, or resident."""
+    """The most bytes that this process has held: of the device, or resident.
+
+    Linux's `ru_maxrss` would not do: a process begins with what the one that started it has held.
+    """
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
+    status = Path("/proc/self/status")
+    if status.exists():
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(fields["VmHWM"].split()[0]) * 1024
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024

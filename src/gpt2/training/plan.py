@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpt2.errors import ConfigError, FormatError, InputError
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import Compute
-from gpt2.model.transformer import GPT2Config
 from gpt2.training.batches import Batches
 from gpt2.training.mixture import Data
 from gpt2.training.optimizer import OptimizerConfig

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gpt2.errors import ConfigError, nearest
-from gpt2.model.transformer import GPT2Config
+from gpt2.model.config import GPT2Config
 from gpt2.training.optimizer import OptimizerConfig
 
 GPT3_RATES = ((124_439_808, 6e-4), (354_823_168, 3e-4), (774_030_080, 2.5e-4), (1_300_000_000, 2e-4))

@@ -41,9 +41,9 @@ from torch import Tensor
 from gpt2.console import Console
 from gpt2.errors import FormatError, InputError, WorkbenchError, sentence
 from gpt2.model.checkpoint import Model, check_tensors, opened, read_card, write_files
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import Compute
 from gpt2.model.formats import finite
-from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.training.average import Average
 from gpt2.training.optimizer import fresh

@@ -15,8 +15,9 @@ import time
 import torch
 import torch.nn.functional as F
 
+from gpt2.model.config import GPT2Config
 from gpt2.model.device import DTYPES, Compute
-from gpt2.model.transformer import GPT2, GPT2Config
+from gpt2.model.transformer import GPT2
 from gpt2.training.batches import Batches
 from gpt2.training.optimizer import OptimizerConfig, make_optimizer
 from gpt2.training.parallel import ALONE, Crew, products, wait_for

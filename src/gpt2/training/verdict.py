@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt2.console import MetricsLog
-from gpt2.model.transformer import GPT2Config
+from gpt2.model.config import GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.training.expected import Known, critical_batch, fit, known, reference
 from gpt2.training.mixture import Data

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from gpt2.errors import ConfigError, FormatError, InputError, nearest
-from gpt2.model.transformer import GPT2Config
+from gpt2.model.config import GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.workspace import Json, read_json, recover_folder
 

@@ -26,9 +26,9 @@ import numpy.typing as npt
 from torch import Tensor
 
 from gpt2.errors import ConfigError, FormatError, InputError, need
+from gpt2.model.config import GPT2Config
 from gpt2.model.formats import Shape, Source, check_shapes, finite, float32, parameter_shapes
 from gpt2.model.formats.gguf_header import F16, F32, MAGIC, Q8_0, ROWS, Header, Stored, sizes
-from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.bpe import END_OF_TEXT, Tokenizer
 from gpt2.tokens.vocabulary import build, numbering, spelled_merges
 from gpt2.workspace import atomic_write

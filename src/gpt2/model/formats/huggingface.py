@@ -33,9 +33,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gpt2.errors import ConfigError, FormatError, InputError
+from gpt2.model.config import GPT2Config
 from gpt2.model.formats import Shape, Source, check_shapes, finite, parameter_shapes, tied, torch_file
 from gpt2.model.formats.safetensors_file import write_safetensors
-from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.bpe import END_OF_TEXT, Tokenizer
 from gpt2.tokens.vocabulary import encoder_json, from_definition, tokenizer_json, vocab_bpe
 from gpt2.workspace import Json, atomic_folder, read_json, write_json

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from gpt2.errors import ConfigError, FormatError, InputError
+from gpt2.model.config import GPT2Config
 from gpt2.model.formats import Shape, Source, check_epsilon, finite, float32, parameter_shapes, vocabulary_of
-from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.bpe import Tokenizer, merge
 from gpt2.workspace import atomic_write
 

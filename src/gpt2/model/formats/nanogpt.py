@@ -26,9 +26,9 @@ import torch
 from torch import Tensor
 
 from gpt2.errors import ConfigError, FormatError, InputError
+from gpt2.model.config import GPT2Config
 from gpt2.model.formats import Source, check_epsilon, check_shapes, finite, parameter_shapes, tied, torch_file
 from gpt2.model.formats.torch_file import Later
-from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.workspace import Json
 

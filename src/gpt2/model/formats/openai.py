@@ -24,6 +24,7 @@ from pathlib import Path
 from torch import Tensor
 
 from gpt2.errors import ConfigError, FormatError, InputError
+from gpt2.model.config import GPT2Config
 from gpt2.model.formats import (
     Shape,
     Source,
@@ -34,7 +35,6 @@ from gpt2.model.formats import (
     vocabulary_of,
 )
 from gpt2.model.formats.tensor_bundle import MAGIC, Bundle, write_bundle
-from gpt2.model.transformer import GPT2Config
 from gpt2.tokens.vocabulary import encoder_json, vocab_bpe
 from gpt2.workspace import atomic_folder, read_json, write_json
 

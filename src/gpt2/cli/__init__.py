@@ -6,6 +6,7 @@
     tokens.py      gpt2 tokens ...
     training.py    gpt2 train
     forecast.py    gpt2 forecast, gpt2 judge, gpt2 batch
+    finetune/      gpt2 finetune ...
     inference.py   gpt2 generate
     scoring.py     gpt2 score
     evaluate.py    gpt2 evaluate, gpt2 tasks
@@ -52,6 +53,7 @@ from gpt2.cli import (
     convert,
     corpus,
     evaluate,
+    finetune,
     forecast,
     inference,
     reproduce,
@@ -78,6 +80,7 @@ app.command(forecast.forecast)
 app.command(training.train)
 app.command(forecast.judge)
 app.command(forecast.batch)
+app.command(finetune.app)
 app.command(inference.generate)
 app.command(scoring.score)
 app.command(evaluate.evaluate)
@@ -87,8 +90,8 @@ app.command(convert.convert)
 app.command(verify.verify)
 app.command(reproduce.report)
 IN_ORDER = (
-    "reproduce corpus tokens forecast train judge batch generate score evaluate tasks cloze convert verify "
-    "report"
+    "reproduce corpus tokens forecast train judge batch finetune generate score evaluate tasks cloze convert "
+    "verify report"
 )
 for place, name in enumerate(IN_ORDER.split()):
     app[name].sort_key = place  # help shows them in the order in which data flows
@@ -96,6 +99,7 @@ for place, name in enumerate(IN_ORDER.split()):
 GOES_ON = {
     "reproduce": "; the same command goes on from here",
     "evaluate": "; with --out, the same command goes on from the last part that is done",
+    "finetune": "; the same command goes on from the last checkpoint",
     "train": "; the same command with --resume goes on from the last checkpoint",
 }
 

@@ -1,0 +1,80 @@
+"""How a trained network is tuned gently: which layers learn, when, and at what rates.
+
+Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification" (2018, arXiv 1801.06146):
+
+    discriminative rates      a layer learns at 1/2.6 of the rate of the layer above it (section 3.2)
+    slanted triangular        the rate rises for the first tenth of the steps and falls for the rest (equation 3)
+    gradual unfreezing        the top layer learns alone at first, then the two top ones, and so on (section 3.3)
+
+and the auxiliary language-modelling loss of Radford et al. (GPT-1, 2018, section 3.2), which adds half of the
+loss of predicting the text itself; Ramachandran, Liu and Le (2017, arXiv 1611.02683) weight both losses the same.
+
+Layers are counted from below: 0 the embeddings, 1 to n_layer the blocks, n_layer + 1 the last layer norm and
+whatever head stands on it. The head of a language model is the token embedding itself and belongs to layer 0.
+All is a function of the step alone, so a resumed run goes on exactly. Rejected: unfreezing when a loss stops
+falling, which a resumed run would have to remember.
+
+    python -c "from gpt2.finetuning.methods import *; print([round(slanted_triangular(t, 20), 3) for t in range(20)])"
+"""
+
+from __future__ import annotations
+
+import re
+
+from gpt2.errors import ConfigError
+
+FACTOR, CUT, RATIO = 2.6, 0.1, 32
+"""Howard and Ruder's: rate of a layer to that of the one below, share of the steps in which the rate rises, and
+highest rate to lowest."""
+AUXILIARY = 0.5
+"""GPT-1's weight of the language-modelling loss beside the task's."""
+
+
+def layer_of(name: str, n_layer: int) -> int:
+    """The layer that a parameter belongs to, by its name: 0 embeddings, 1 .. n_layer blocks, n_layer + 1 the rest.
+
+    Names may have the prefix of a module around the network (`net.h.0.ln_1.weight` is in layer 1 too).
+    """
+    if block := re.search(r"(?:^|\.)h\.(\d+)\.", name):
+        return int(block[1]) + 1
+    return 0 if re.search(r"(?:^|\.)w[tp]e\.", name) else n_layer + 1
+
+
+def layer_rates(n_layer: int, factor: float = FACTOR) -> list[float]:
+    """Share of the rate at which each layer learns, 0 .. n_layer + 1: the top one 1, each below 1/factor of it."""
+    if not 1 <= factor < float("inf"):
+        raise ConfigError(
+            f"a layer learns at 1/factor of the rate above it: factor is 1 or more, not {factor}"
+        )
+    return [factor ** (layer - n_layer - 1) for layer in range(n_layer + 2)]
+
+
+def slanted_triangular(step: int, steps: int, cut_fraction: float = CUT, ratio: float = RATIO) -> float:
+    """Share of the highest rate at step 0 .. steps - 1 (Howard and Ruder, equation 3).
+
+    With cut = floor(steps cut_fraction), p is step / cut before the cut and 1 - (step - cut) / (cut (1 /
+    cut_fraction - 1)) after it, and the share (1 + p (ratio - 1)) / ratio. Where the floor makes the cut come
+    early, p would end below 0 and the rate too: p is then 0. A cut of less than a step is one step.
+    """
+    if not 0 < cut_fraction < 1:
+        raise ConfigError(f"cut_fraction is a share between 0 and 1, not {cut_fraction}")
+    if not ratio >= 1:
+        raise ConfigError(f"ratio is the highest rate to the lowest, 1 or more, not {ratio}")
+    cut = max(1, int(steps * cut_fraction))
+    p = step / cut if step < cut else 1 - (step - cut) / (cut * (1 / cut_fraction - 1))
+    return (1 + max(0.0, p) * (ratio - 1)) / ratio
+
+
+def thawed(step: int, steps: int, n_layer: int, stage: int | None = None) -> set[int]:
+    """The layers that learn at step 0 .. steps - 1: the top one, and one more below it with each stage.
+
+    A stage is `stage` steps long, an epoch with Howard and Ruder; None divides all steps evenly, so that the
+    whole network learns in the last of n_layer + 2 stages.
+    """
+    return top_layers(step, steps, list(range(n_layer + 2)), stage)
+
+
+def top_layers(step: int, steps: int, layers: list[int], stage: int | None = None) -> set[int]:
+    """The same of any layers, given from below: those without a weight that learns are left out by the caller."""
+    done = step // stage if stage else step * len(layers) // steps
+    return set(layers[-min(done + 1, len(layers)) :])

@@ -1,0 +1,510 @@
+// GPT-2's step on packed weights: token ids of several texts in, logits of their next tokens out.
+//
+// One plain shared library, called through ctypes (see __init__.py for the interface in Python's words).
+// This file is compiled once for each instruction set of PATHS there; the vector types below are the
+// compiler's, so that all sets do the same float operations in the same order (contraction is off) and the
+// integer dot product is exact everywhere: their logits are equal to the last bit. Rows do not mix either: a
+// text's logits are the same whatever else is in the step.
+//
+// Matrices come in tiles of 16 outputs. A tile is one stretch of memory, read once from end to end:
+//   16 x float32 scale, 16 x float32 bias, [int4: 16 x uint8 scale for each block of 32 inputs, padded to 64
+//   bytes], then units of 64 inputs (of inputs padded with zeros to a multiple of 64), each
+//     int8  16 x { 16 outputs x 4 inputs }  codes, value + 128
+//     int4   8 x { 16 outputs x 4 bytes  }  two codes a byte: inputs 4j.. low, inputs 16 + 4j.. high, j < 4, of a block
+//     bf16  32 x { 16 outputs x 2 inputs }
+// so that a 64-byte register of weights meets 4 (8, 2) inputs broadcast to all 16 outputs, and no sum ever
+// crosses lanes. Inputs are quantised here to int8 with a float scale for each 64 of them.
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <sched.h>
+#include <sys/mman.h>
+#include <thread>
+#include <vector>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+#ifndef PATH
+#define PATH portable
+#endif
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#define EXPORT(name) extern "C" __attribute__((visibility("default"))) JOIN(name, PATH)
+
+namespace {
+
+typedef float F __attribute__((vector_size(64), aligned(4)));     // 16 floats, anywhere in memory
+typedef int32_t I __attribute__((vector_size(64), aligned(4)));   // 16 integers
+typedef uint8_t B __attribute__((vector_size(64), aligned(1)));   // 64 bytes
+typedef uint8_t B16 __attribute__((vector_size(16), aligned(1)));
+typedef uint16_t H __attribute__((vector_size(32), aligned(2)));  // 16 numbers in half precision
+
+constexpr int LANES = 16, UNIT = 64, BLOCK = 32, HEADER = 128, ROWS = 64;
+// values of the 16 codes of int4, plus 128
+alignas(16) constexpr uint8_t CODEBOOK[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
+
+#define INLINE inline __attribute__((always_inline))
+INLINE F splat(float x) { return F{} + x; }
+INLINE F load(const float *p) { return *(const F *)p; }
+INLINE void store(float *p, F x) { *(F *)p = x; }
+INLINE F number(I x) { return __builtin_convertvector(x, F); }
+INLINE F max(F a, F b) { return a > b ? a : b; }
+INLINE F min(F a, F b) { return a < b ? a : b; }
+INLINE float total(F x) {  // in one order everywhere
+  float s[8];
+  for (int i = 0; i < 8; i++) s[i] = x[i] + x[i + 8];
+  return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+INLINE float largest(F x) {
+  float m = x[0];
+  for (int i = 1; i < 16; i++) m = x[i] > m ? x[i] : m;
+  return m;
+}
+INLINE I rounded(F x) {  // to nearest even, |x| < 2^22
+  const F magic = splat(12582912.0f);
+  return (I)(x + magic) - (I)magic;
+}
+
+// a[n] + sum over 4 inputs of codes w (unsigned) times x (signed), exact
+INLINE I dot(I a, B w, const int8_t *x) {
+  int32_t four;
+  memcpy(&four, x, 4);
+#if defined(__AVX512VNNI__)
+  return (I)_mm512_dpbusd_epi32((__m512i)a, (__m512i)w, _mm512_set1_epi32(four));
+#elif defined(__AVX2__)
+  const __m256i v = _mm256_set1_epi32(four), even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8), odd = _mm256_srai_epi16(v, 8);
+  const __m256i *p = (const __m256i *)&w;
+  __m256i half[2];
+  for (int i = 0; i < 2; i++)
+    half[i] = _mm256_add_epi32(_mm256_madd_epi16(_mm256_and_si256(p[i], _mm256_set1_epi16(255)), even),
+                               _mm256_madd_epi16(_mm256_srli_epi16(p[i], 8), odd));
+  I sum;
+  memcpy(&sum, half, 64);
+  return a + sum;
+#else
+  for (int n = 0; n < LANES; n++)
+    for (int k = 0; k < 4; k++) a[n] += int32_t(w[4 * n + k]) * x[k];
+  return a;
+#endif
+}
+
+INLINE B lookup(B code) {
+#if defined(__AVX512BW__)
+  return (B)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)CODEBOOK)), (__m512i)code);
+#elif defined(__AVX2__)
+  const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)CODEBOOK));
+  B out;
+  for (int i = 0; i < 2; i++) ((__m256i *)&out)[i] = _mm256_shuffle_epi8(table, ((__m256i *)&code)[i]);
+  return out;
+#else
+  for (int i = 0; i < 64; i++) code[i] = CODEBOOK[code[i]];
+  return code;
+#endif
+}
+
+INLINE F wide(const uint16_t *p) {  // half precision to float
+#if defined(__AVX512F__)
+  return (F)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+#elif defined(__F16C__)
+  F x;
+  for (int i = 0; i < 2; i++) ((__m256 *)&x)[i] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + i));
+  return x;
+#else
+  F x;
+  for (int i = 0; i < 16; i++) { _Float16 h; memcpy(&h, p + i, 2); x[i] = h; }
+  return x;
+#endif
+}
+INLINE uint16_t narrow(float x) {
+#if defined(__F16C__)
+  return uint16_t(_cvtss_sh(x, 0));
+#else
+  _Float16 h = _Float16(x);
+  uint16_t bits;
+  memcpy(&bits, &h, 2);
+  return bits;
+#endif
+}
+
+INLINE F exponential(F x) {  // e^x to 2e-7 of it, by 2^n times a polynomial on |r| <= ln 2 / 2
+  x = min(max(x, splat(-87.0f)), splat(88.0f));
+  const I n = rounded(x * 1.44269504f);
+  const F k = number(n), r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
+  F p = splat(1.9875691500e-4f);
+  for (float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f}) p = p * r + c;
+  return (p * r * r + r + 1.0f) * (F)((n + 127) << 23);
+}
+
+INLINE F gelu(F x) {  // x/2 (1 + tanh(u)) = x / (1 + e^-2u)
+  return x / (1.0f + exponential((x + 0.044715f * x * x * x) * -1.5957691216f));
+}
+
+enum Kind { INT4 = 4, INT8 = 8, BF16 = 16 };
+struct Matrix { const uint8_t *data; int32_t rows, columns, kind; };
+struct Layer { const float *ln_1, *ln_2; Matrix c_attn, attn_c_proj, c_fc, mlp_c_proj; };  // ln: weight, then bias
+struct Shape { int32_t n_layer, n_head, n_embd, vocab_size, n_ctx, slots, room, threads; float epsilon; };
+
+int up(int n, int to) { return (n + to - 1) / to * to; }
+
+// Inputs of a matrix, ROWS of them, as floats or as codes.
+struct Inputs {
+  int width;             // padded to UNIT
+  float *x;              // [rows, width]
+  int8_t *code;          // [rows, width]
+  float *scale;          // [rows, width / UNIT]
+  int32_t *zero;         // [rows, width / BLOCK]: -128 times the sum of a block's codes
+};
+
+void quantize(const Inputs &in, int row, int from, int to) {  // units [from, to) of a row
+  for (int u = from; u < to; u++) {
+    const float *x = in.x + size_t(row) * in.width + u * UNIT;
+    int8_t *code = in.code + size_t(row) * in.width + u * UNIT;
+    F m = splat(0);
+    for (int i = 0; i < UNIT; i += LANES) m = max(m, max(load(x + i), -load(x + i)));
+    const float most = largest(m), inverse = most > 0 ? 127.0f / most : 0;
+    in.scale[size_t(row) * (in.width / UNIT) + u] = most / 127.0f;
+    for (int half = 0; half < 2; half++) {
+      I sum = {};
+      for (int i = half * BLOCK; i < (half + 1) * BLOCK; i += LANES) {
+        const I q = rounded(load(x + i) * inverse);
+        for (int j = 0; j < LANES; j++) code[i + j] = int8_t(q[j]);
+        sum += q;
+      }
+      int32_t s = 0;
+      for (int j = 0; j < LANES; j++) s += sum[j];
+      in.zero[size_t(row) * (in.width / BLOCK) + 2 * u + half] = -128 * s;
+    }
+  }
+}
+
+size_t header_bytes(int kind, int columns) { return HEADER + (kind == INT4 ? up(up(columns, UNIT) / BLOCK * LANES, 64) : 0); }
+size_t unit_bytes(int kind) { return UNIT * LANES * kind / 8; }
+size_t tile_bytes(int kind, int columns) { return header_bytes(kind, columns) + up(columns, UNIT) / UNIT * unit_bytes(kind); }
+
+INLINE void fetch(const uint8_t *p) { __builtin_prefetch(p, 0, 2); }
+
+// out[r] = 16 outputs of rows r < R of the inputs
+template <int KIND, int R> INLINE void tile(const uint8_t *w, const Inputs &in, int row, F *out) {
+  const int units = in.width / UNIT;
+  const uint8_t *scales = w + HEADER, *p = w + header_bytes(KIND, in.width);
+  const int8_t *code = in.code + size_t(row) * in.width;
+  const float *x = in.x + size_t(row) * in.width, *scale = in.scale + size_t(row) * units;
+  const int32_t *zero = in.zero + size_t(row) * 2 * units;
+  F sum[R] = {};
+  for (int u = 0; u < units; u++, p += unit_bytes(KIND)) {
+    if constexpr (KIND == INT8) {
+      I a[R];
+      for (int r = 0; r < R; r++) a[r] = I{} + (zero[r * 2 * units + 2 * u] + zero[r * 2 * units + 2 * u + 1]);
+      for (int j = 0; j < UNIT / 4; j++) {
+        const B v = *(const B *)(p + 64 * j);
+        fetch(p + 64 * j + 4096);
+        for (int r = 0; r < R; r++) a[r] = dot(a[r], v, code + r * in.width + u * UNIT + 4 * j);
+      }
+      for (int r = 0; r < R; r++) sum[r] += number(a[r]) * scale[r * units + u];
+    } else if constexpr (KIND == INT4) {
+      for (int half = 0; half < 2; half++) {
+        I a[R];
+        for (int r = 0; r < R; r++) a[r] = I{} + zero[r * 2 * units + 2 * u + half];
+        for (int j = 0; j < 4; j++) {
+          const B v = *(const B *)(p + 256 * half + 64 * j), low = lookup(v & 15), high = lookup(v >> 4);
+          fetch(p + 256 * half + 64 * j + 4096);
+          const int k = u * UNIT + half * BLOCK + 4 * j;
+          for (int r = 0; r < R; r++) a[r] = dot(dot(a[r], low, code + r * in.width + k), high, code + r * in.width + k + 16);
+        }
+        const F s = number(__builtin_convertvector(*(const B16 *)(scales + LANES * (2 * u + half)), I));
+        for (int r = 0; r < R; r++) sum[r] += number(a[r]) * (s * scale[r * units + u]);
+      }
+    } else {
+      for (int j = 0; j < UNIT / 2; j++) {
+        const I v = *(const I *)(p + 64 * j);
+        fetch(p + 64 * j + 4096);
+        const F even = (F)(v << 16), odd = (F)(v & int32_t(0xffff0000));
+        for (int r = 0; r < R; r++) {
+          const float *k = x + r * in.width + u * UNIT + 2 * j;
+          sum[r] = sum[r] + (even * k[0] + odd * k[1]);
+        }
+      }
+    }
+  }
+  const F factor = load((const float *)w), bias = load((const float *)(w + 64));
+  for (int r = 0; r < R; r++) out[r] = sum[r] * factor + bias;
+}
+
+template <int KIND> void tile_rows(const uint8_t *w, const Inputs &in, int rows, F *out) {
+  int r = 0;
+#if defined(__AVX512VNNI__)
+  for (; r + 16 <= rows; r += 16) tile<KIND, 16>(w, in, r, out + r);
+  for (; r + 8 <= rows; r += 8) tile<KIND, 8>(w, in, r, out + r);
+#endif
+  for (; r + 4 <= rows; r += 4) tile<KIND, 4>(w, in, r, out + r);
+  for (; r + 2 <= rows; r += 2) tile<KIND, 2>(w, in, r, out + r);
+  for (; r < rows; r++) tile<KIND, 1>(w, in, r, out + r);
+}
+
+// Threads that are kept between steps; the caller of `run` is one of them.
+struct Team {
+  int size;
+  std::atomic<uint32_t> arrived{0}, phase{0}, job{0};
+  std::atomic<bool> over{false};
+  std::vector<std::thread> threads;
+  void (*work)(void *, int) = nullptr;
+  void *what = nullptr;
+
+  explicit Team(int n) : size(n) {
+    for (int id = 1; id < n; id++) threads.emplace_back([this, id] {
+      for (uint32_t seen = 0;;) {
+        for (int i = 0; i < 20000 && job.load(std::memory_order_acquire) == seen; i++) pause(i);
+        job.wait(seen, std::memory_order_acquire);
+        seen++;
+        if (over) return;
+        work(what, id);
+        barrier();
+      }
+    });
+  }
+  ~Team() {
+    over = true;
+    job.fetch_add(1, std::memory_order_release);
+    job.notify_all();
+    for (auto &t : threads) t.join();
+  }
+  static void pause(int i) {
+#ifdef __x86_64__
+    _mm_pause();
+#endif
+    if (i > 2000) sched_yield();
+  }
+  void barrier() {
+    if (size == 1) return;
+    const uint32_t p = phase.load(std::memory_order_relaxed);
+    if (arrived.fetch_add(1, std::memory_order_acq_rel) == uint32_t(size) - 1) {
+      arrived.store(0, std::memory_order_relaxed);
+      phase.store(p + 1, std::memory_order_release);
+    } else
+      for (int i = 0; phase.load(std::memory_order_acquire) == p; i += i < 10000) pause(i);
+  }
+  void run(void (*f)(void *, int), void *a) {
+    work = f, what = a;
+    job.fetch_add(1, std::memory_order_release);
+    job.notify_all();
+    f(a, 0);
+    barrier();
+  }
+};
+
+struct Row { int32_t slot, position, id; float *logits; };  // a token to be read; logits if they are wanted
+
+float *floats(size_t n) { return (float *)aligned_alloc(64, (n * 4 + 63) / 64 * 64); }
+
+struct Model {
+  Shape s;
+  const float *wpe, *ln_f;  // [n_ctx, C padded to UNIT], [2, C padded]
+  Matrix head;
+  std::vector<Layer> layers;
+  Team team;
+  int D, Dp, room;        // channels of a head, padded to LANES; positions padded to LANES
+  size_t side, text;      // numbers of a slot's keys in a layer and head; of all that a slot has
+  uint16_t *cache;        // [slots, layer, head, 2]: keys [room / 16, D, 16], values [room, Dp]
+  float *x, *qkv, *scores;  // [ROWS, C], [ROWS, 3C], [threads, room]
+  Inputs narrow_in, wide_in;  // of C and of 4C
+  std::vector<Row> rows;
+  const Row *row;         // of the pass that is running
+  int count;
+  int last[ROWS], wanted;
+
+  Inputs inputs(int columns) {
+    Inputs in;
+    in.width = up(columns, UNIT);
+    const size_t n = size_t(ROWS) * in.width;
+    in.x = floats(n);
+    in.code = (int8_t *)floats(n / 4);
+    in.scale = floats(n / UNIT);
+    in.zero = (int32_t *)floats(n / BLOCK);
+    memset(in.x, 0, n * 4);
+    return in;
+  }
+
+  Model(const Shape &shape, const Layer *l, const Matrix &h, const float *positions, const float *norm)
+      : s(shape), wpe(positions), ln_f(norm), head(h), layers(l, l + shape.n_layer), team(shape.threads) {
+    D = s.n_embd / s.n_head, Dp = up(D, LANES), room = up(s.room, LANES);
+    side = size_t(room) * Dp, text = side * 2 * s.n_head * s.n_layer;
+    cache = (uint16_t *)mmap(nullptr, text * 2 * s.slots, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    narrow_in = inputs(s.n_embd), wide_in = inputs(4 * s.n_embd);
+    x = floats(size_t(ROWS) * narrow_in.width);
+    qkv = floats(size_t(ROWS) * up(3 * s.n_embd, LANES));
+    scores = floats(size_t(s.threads) * room);
+    memset(x, 0, size_t(ROWS) * narrow_in.width * 4);
+  }
+  ~Model() {
+    munmap(cache, text * 2 * s.slots);
+    for (Inputs *in : {&narrow_in, &wide_in}) free(in->x), free(in->code), free(in->scale), free(in->zero);
+    free(x), free(qkv), free(scores);
+  }
+
+  // x[m] = token embedding (a row of the head) + position embedding
+  void embed(int m) {
+    const int C = narrow_in.width, n = row[m].id % LANES;
+    const uint8_t *w = head.data + tile_bytes(head.kind, s.n_embd) * (row[m].id / LANES), *p = w + header_bytes(head.kind, s.n_embd);
+    const float factor = ((const float *)w)[n], *place = wpe + size_t(row[m].position) * C;
+    for (int k = 0; k < s.n_embd; k++) {
+      float v;
+      if (head.kind == INT8) v = int(p[k / 4 * 64 + n * 4 + k % 4]) - 128;
+      else if (head.kind == BF16) {
+        uint32_t bits = uint32_t(((const uint16_t *)p)[k / 2 * 32 + n * 2 + k % 2]) << 16;
+        memcpy(&v, &bits, 4);
+      } else {
+        const int j = k % BLOCK, byte = p[k / BLOCK * 256 + j % 16 / 4 * 64 + n * 4 + j % 4];
+        v = (CODEBOOK[j < 16 ? byte & 15 : byte >> 4] - 128) * float(w[HEADER + k / BLOCK * LANES + n]);
+      }
+      x[size_t(m) * C + k] = v * factor + place[k];
+    }
+  }
+
+  // layer norm of x[m] into row `to` of the inputs; the padding of x and of the norm's weights is zero
+  void norm(const float *g, int m, int to) {
+    const int C = narrow_in.width, n = s.n_embd;
+    const float *v = x + size_t(m) * C;
+    float *y = narrow_in.x + size_t(to) * C;
+    F sum = splat(0), square = splat(0);
+    for (int i = 0; i < n; i += LANES) sum += load(v + i);
+    const float mean = total(sum) / n;
+    for (int i = 0; i < n; i += LANES) {
+      F d = load(v + i) - mean;
+      for (int j = n - i; j < LANES; j++) d[j] = 0;
+      square += d * d;
+    }
+    const float r = 1 / std::sqrt(total(square) / n + s.epsilon);
+    for (int i = 0; i < n; i += LANES) store(y + i, (load(v + i) - mean) * r * load(g + i) + load(g + C + i));
+    quantize(narrow_in, to, 0, C / UNIT);
+  }
+
+  // for a thread's share of the tiles: done(row, first output, 16 outputs)
+  template <class Done> void multiply(const Matrix &w, const Inputs &in, int n, int id, Done done) {
+    const int tiles = up(w.rows, LANES) / LANES, group = UNIT / LANES, groups = (tiles + group - 1) / group;
+    const int from = groups * id / s.threads * group, to = std::min(groups * (id + 1) / s.threads * group, tiles);
+    const size_t bytes = tile_bytes(w.kind, w.columns);
+    F out[ROWS];
+    for (int t = from; t < to; t++) {
+      const uint8_t *p = w.data + bytes * t;
+      if (w.kind == INT8) tile_rows<INT8>(p, in, n, out);
+      else if (w.kind == INT4) tile_rows<INT4>(p, in, n, out);
+      else tile_rows<BF16>(p, in, n, out);
+      for (int m = 0; m < n; m++) done(m, t * LANES, out[m]);
+    }
+  }
+
+  // keys and values of a head go into the cache, then its rows look at all that stands before them
+  void attend(int layer, int h, int id) {
+    const int C = s.n_embd, W = up(3 * C, LANES), P = narrow_in.width;
+    float *score = scores + size_t(id) * room;
+    for (int m = 0; m < count; m++) {
+      uint16_t *K = cache + text * row[m].slot + side * 2 * (size_t(layer) * s.n_head + h), *V = K + side;
+      const int t = row[m].position;
+      const float *q = qkv + size_t(m) * W + h * D, *k = q + C, *v = k + C;
+      for (int d = 0; d < D; d++) {
+        K[(size_t(t / LANES) * D + d) * LANES + t % LANES] = narrow(k[d]);
+        V[size_t(t) * Dp + d] = narrow(v[d]);
+      }
+      const float root = 1 / std::sqrt(float(D));
+      F most = splat(-INFINITY);
+      for (int b = 0; b <= t; b += LANES) {
+        F a = splat(0);
+        for (int d = 0; d < D; d++) a += wide(K + (size_t(b) / LANES * D + d) * LANES) * q[d];
+        a *= root;
+        for (int j = t + 1 - b; j < LANES; j++) a[j] = -INFINITY;
+        store(score + b, a);
+        most = max(most, a);
+      }
+      const float top = largest(most);
+      F sum = splat(0);
+      for (int b = 0; b <= t; b += LANES) {
+        F e = exponential(load(score + b) - top);
+        for (int j = t + 1 - b; j < LANES; j++) e[j] = 0;
+        store(score + b, e);
+        sum += e;
+      }
+      const float share = 1 / total(sum);
+      float *y = narrow_in.x + size_t(m) * P + h * D;
+      for (int d = 0; d < Dp; d += LANES) {
+        F a = splat(0);
+        for (int i = 0; i <= t; i++) a += wide(V + size_t(i) * Dp + d) * score[i];
+        a *= share;
+        for (int j = 0; j < LANES && d + j < D; j++) y[d + j] = a[j];
+      }
+    }
+  }
+
+  void pass(int id) {  // a thread's part of a pass
+    const int n = s.threads, C = narrow_in.width, W = up(3 * s.n_embd, LANES);
+    auto units = [&](const Inputs &in) {
+      const int u = in.width / UNIT, all = count * u;
+      for (int i = all * id / n; i < all * (id + 1) / n; i++) quantize(in, i / u, i % u, i % u + 1);
+    };
+    auto residual = [&](int m, int at, F y) { float *p = x + size_t(m) * C + at; store(p, load(p) + y); };
+    for (int m = id; m < count; m += n) embed(m), norm(layers[0].ln_1, m, m);
+    team.barrier();
+    for (int l = 0; l < s.n_layer; l++) {
+      const Layer &w = layers[l];
+      if (l) {
+        for (int m = id; m < count; m += n) norm(w.ln_1, m, m);
+        team.barrier();
+      }
+      multiply(w.c_attn, narrow_in, count, id, [&](int m, int at, F y) { store(qkv + size_t(m) * W + at, y); });
+      team.barrier();
+      for (int h = s.n_head * id / n; h < s.n_head * (id + 1) / n; h++) attend(l, h, id);
+      team.barrier();
+      units(narrow_in);
+      team.barrier();
+      multiply(w.attn_c_proj, narrow_in, count, id, residual);
+      team.barrier();
+      for (int m = id; m < count; m += n) norm(w.ln_2, m, m);
+      team.barrier();
+      multiply(w.c_fc, narrow_in, count, id, [&](int m, int at, F y) { store(wide_in.x + size_t(m) * wide_in.width + at, gelu(y)); });
+      team.barrier();
+      units(wide_in);
+      team.barrier();
+      multiply(w.mlp_c_proj, wide_in, count, id, residual);
+      team.barrier();
+    }
+    if (!wanted) return;
+    for (int i = id; i < wanted; i += n) norm(ln_f, last[i], i);
+    team.barrier();
+    multiply(head, narrow_in, wanted, id, [&](int i, int at, F y) {
+      float *p = row[last[i]].logits + at;
+      if (at + LANES <= s.vocab_size) store(p, y);
+      else for (int j = 0; at + j < s.vocab_size; j++) p[j] = y[j];
+    });
+  }
+
+  void step(int texts, const int32_t *slots, const int32_t *lengths, const int32_t *positions, const int32_t *ids, int every, float *logits) {
+    rows.clear();
+    for (int i = 0; i < texts; i++)
+      for (int t = 0; t < lengths[i]; t++) {
+        const bool want = every || t == lengths[i] - 1;
+        rows.push_back({slots[i], positions[i] + t, *ids++, want ? logits : nullptr});
+        if (want) logits += s.vocab_size;
+      }
+    for (size_t from = 0; from < rows.size(); from += ROWS) {
+      row = rows.data() + from, count = int(std::min(size_t(ROWS), rows.size() - from)), wanted = 0;
+      for (int m = 0; m < count; m++) if (row[m].logits) last[wanted++] = m;
+      team.run([](void *model, int id) { ((Model *)model)->pass(id); }, this);
+    }
+  }
+};
+
+}  // namespace
+
+EXPORT(void *gpt2_open)(const Shape *shape, const Layer *layers, const Matrix *head, const float *wpe, const float *ln_f) {
+  return new Model(*shape, layers, *head, wpe, ln_f);
+}
+EXPORT(void gpt2_step)(void *model, int32_t texts, const int32_t *slots, const int32_t *lengths, const int32_t *positions, const int32_t *ids,
+                       int32_t every, float *logits) {
+  ((Model *)model)->step(texts, slots, lengths, positions, ids, every, logits);
+}
+EXPORT(void gpt2_copy)(void *model, int32_t source, int32_t target) {
+  Model &m = *(Model *)model;
+  memcpy(m.cache + m.text * target, m.cache + m.text * source, m.text * 2);
+}
+EXPORT(void gpt2_close)(void *model) { delete (Model *)model; }

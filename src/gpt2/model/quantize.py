@@ -1,0 +1,111 @@
+"""Weights in 8 or 4 bits for the fast engine.
+
+int8: a scale for each row. int4: a code of 4 bits into a fixed table, a scale for each 32 columns, chosen by
+least squares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpt2.model.config import GPT2Config
+from gpt2.model.packed import (
+    BLOCK,
+    CODEBOOK,
+    HEADER,
+    LANES,
+    UNIT,
+    header_bytes,
+    kind_of,
+    matrix_shapes,
+    tile_bytes,
+    up,
+    vector_shapes,
+)
+
+Floats = NDArray[np.float32]
+
+
+def pack(weight: Floats, bias: Floats | None, kind: int) -> NDArray[np.uint8]:
+    """weight [N, K] and bias [N] as tiles [N / 16, bytes]."""
+    N, K = weight.shape
+    tiles, columns = up(N, LANES) // LANES, up(K, UNIT)
+    w = np.zeros((tiles * LANES, columns), np.float32)
+    w[:N, :K] = weight
+    b = np.zeros(tiles * LANES, np.float32)
+    if bias is not None:
+        b[:N] = bias
+    out = np.zeros((tiles, tile_bytes(kind, K)), np.uint8)
+    head, scale = header_bytes(kind, K), np.ones(tiles * LANES, np.float32)
+    if kind == 8:
+        scale = np.maximum(np.abs(w).max(1), 1e-30) / 127
+        codes = (np.rint(w / scale[:, None]) + 128).astype(np.uint8)
+        codes = codes.reshape(tiles, LANES, columns // 4, 4).transpose(0, 2, 1, 3)
+    elif kind == 16:
+        bits = np.ascontiguousarray(w).view(np.uint32)
+        half = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+        codes = np.ascontiguousarray(half.reshape(tiles, LANES, columns // 2, 2).transpose(0, 2, 1, 3))
+        codes = codes.reshape(tiles, -1).view(np.uint8)
+    else:
+        scale, steps, q = int4(w)
+        steps = steps.reshape(tiles, LANES, columns // BLOCK).transpose(0, 2, 1)
+        out[:, 128 : 128 + columns // BLOCK * LANES] = steps.reshape(tiles, -1)
+        q = q.reshape(tiles, LANES, columns // BLOCK, 2, 4, 4).transpose(3, 0, 2, 4, 1, 5)
+        codes = q[0] | q[1] << 4
+    out[:, head:] = codes.reshape(tiles, -1)
+    out[:, :64] = np.ascontiguousarray(scale.reshape(tiles, LANES)).view(np.uint8)
+    out[:, 64:128] = b.reshape(tiles, LANES).view(np.uint8)
+    return out
+
+
+def int4(w: Floats) -> tuple[Floats, NDArray[np.uint8], NDArray[np.uint8]]:
+    """w [N, K] -> row scales [N], block scales [N, K / 32], codes [N, K]."""
+    N, K = w.shape
+    values = CODEBOOK.astype(np.float32) - 128
+    borders = (values[1:] + values[:-1]) / 2
+    x = w.reshape(N, -1, BLOCK)
+    peak = np.take_along_axis(x, np.abs(x).argmax(-1)[..., None], -1)[..., 0]  # signed, at the long end
+    s = np.where(peak < 0, -peak / 127, peak / 113)
+    row = np.maximum(np.abs(s).max(1), 1e-30) / 255
+    steps = np.clip(np.rint(np.abs(s) / row[:, None]), 1, 255).astype(np.uint8)
+    q = np.searchsorted(borders, x / (row[:, None] * steps)[..., None]).astype(np.uint8)
+    return row.astype(np.float32), steps, q.reshape(N, K)
+
+
+def unpack(packed: NDArray[np.uint8], rows: int, columns: int) -> Floats:
+    """The weights [rows, columns] that a packed matrix stands for."""
+    kind, tiles, wide = kind_of(packed.shape[1], columns), len(packed), up(columns, UNIT)
+    scale = packed[:, :64].copy().view(np.float32).reshape(-1, 1)
+    codes = packed[:, header_bytes(kind, columns) :]
+    if kind == 8:
+        w = codes.reshape(tiles, wide // 4, LANES, 4).transpose(0, 2, 1, 3).astype(np.float32) - 128
+    elif kind == 16:
+        half = codes.copy().view(np.uint16).reshape(tiles, wide // 2, LANES, 2).transpose(0, 2, 1, 3)
+        w = (half.astype(np.uint32) << 16).view(np.float32)
+    else:
+        q = codes.reshape(tiles, wide // BLOCK, 4, LANES, 4).transpose(0, 3, 1, 2, 4)
+        q = np.stack([q & 15, q >> 4], 3)  # [tiles, rows, blocks, 2, 4, 4]
+        steps = packed[:, HEADER : HEADER + wide // BLOCK * LANES].reshape(tiles, wide // BLOCK, LANES)
+        w = (CODEBOOK.astype(np.float32) - 128)[q] * steps.transpose(0, 2, 1)[..., None, None, None]
+    return (w.reshape(-1, wide) * scale)[:rows, :columns]
+
+
+def pack_model(
+    config: GPT2Config, tensor: Callable[[str], Floats], kinds: Callable[[str], int]
+) -> dict[str, NDArray[np.generic]]:
+    """A model's packed tensors by name; `tensor` gives float32 weights by OpenAI's names, [out, in]."""
+    packed: dict[str, NDArray[np.generic]] = {}
+    for name in matrix_shapes(config):
+        bias = None if name == "wte" else tensor(f"{name}.bias")
+        packed[name] = pack(tensor(f"{name}.weight"), bias, kinds(name))
+    for name, shape in vector_shapes(config).items():
+        padded = np.zeros(shape, np.float32)
+        if name == "wpe":
+            padded[:, : config.n_embd] = tensor("wpe.weight")
+        else:
+            padded[:, : config.n_embd] = tensor(f"{name}.weight"), tensor(f"{name}.bias")
+        packed[name] = padded
+    return packed

@@ -306,7 +306,7 @@ def test_the_best_and_every_tenth_model_are_kept(config: TrainConfig) -> None:
 
 def test_the_average_is_the_sum_it_is_said_to_be() -> None:
     net = GPT2(dataclasses.replace(SHAPE, n_layer=1))
-    average = Average(net, 0.75, ALONE)
+    average = Average(dict(net.named_parameters()), 0.75, ALONE)
     expected = {name: p.detach().double() for name, p in net.named_parameters()}
     for step in range(1, 60):
         with torch.no_grad():

@@ -153,9 +153,9 @@ def test_the_length_is_given_in_exactly_one_way(config: TrainConfig, tmp_path: P
 
 def test_minutes_become_steps_once(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = dataclasses.replace(config, steps=None, minutes=0.5)
-    monkeypatch.setattr(trainer, "seconds_per_step", lambda *_: 7.0)
+    monkeypatch.setattr(trainer, "seconds_per_step", lambda *_, **__: 7.0)
     assert train(config).steps == 4
-    monkeypatch.setattr(trainer, "seconds_per_step", lambda *_: 1.0)
+    monkeypatch.setattr(trainer, "seconds_per_step", lambda *_, **__: 1.0)
     assert train(config, resume_run=True).steps == 4, "the plan of the run holds"
 
 

@@ -2,6 +2,7 @@
 
 gpt2 train --tokens shards --out run --size 124M --minutes 60
 gpt2 train --tokens shards --out run --size 124M --minutes 60 --resume
+gpt2 train --tokens shards --out tuned --from model --steps 2000 --learning-rate 6e-5
 gpt2 train --tokens web --tokens books --weights 3 1 --out run --size 124M --recipe modern --minutes 60
 torchrun --nproc-per-node 4 -m gpt2 train --tokens shards --out run --size 355M --batch 512 --steps 20000
 """
@@ -16,6 +17,7 @@ from cyclopts import Group, Parameter
 import gpt2
 from gpt2.cli.talk import COMPUTING, TALK, Amount, Computing, Count, Flag, Seed, Size, Talk
 from gpt2.console import count
+from gpt2.errors import ConfigError
 
 LENGTH = Group("How long (exactly one of these)", sort_key=10)
 SHAPE = Group("Shape", sort_key=20)
@@ -30,14 +32,15 @@ def train(
     tokens: list[Path],
     out: Path,
     resume: Flag = False,
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
     steps: Annotated[Count | None, Parameter(group=LENGTH)] = None,
     train_tokens: Annotated[Count | None, Parameter(group=LENGTH)] = None,
     minutes: Annotated[Amount | None, Parameter(group=LENGTH)] = None,
-    size: Annotated[str, Parameter(group=SHAPE)] = "124M",
+    size: Annotated[str | None, Parameter(group=SHAPE)] = None,
     layers: Annotated[Size | None, Parameter(group=SHAPE)] = None,
     heads: Annotated[Size | None, Parameter(group=SHAPE)] = None,
     channels: Annotated[Size | None, Parameter(group=SHAPE)] = None,
-    context: Annotated[Size, Parameter(group=SHAPE)] = 1024,
+    context: Annotated[Size | None, Parameter(group=SHAPE)] = None,
     weights: Annotated[list[Amount] | None, Parameter(group=DATA, consume_multiple=True)] = None,
     mask_documents: Annotated[Flag, Parameter(group=DATA)] = False,
     batch: Size = 8,
@@ -70,6 +73,9 @@ def train(
         Folder of the run.
     resume:
         Go on with the run in that folder.
+    from_:
+        Begin with the weights of this model, of any known format, in place of random ones; the tokens must be of its
+        vocabulary, and its shape is its own.
     steps:
         Train for so many steps.
     train_tokens:
@@ -77,7 +83,7 @@ def train(
     minutes:
         Train for so long, made into steps by a timed trial.
     size:
-        124M, 355M, 774M or 1558M (or, as the paper counted, 117M, 345M, 762M, 1542M).
+        124M (the usual), 355M, 774M or 1558M (or, as the paper counted, 117M, 345M, 762M, 1542M).
     layers:
         Blocks, in place of the size's.
     heads:
@@ -85,7 +91,7 @@ def train(
     channels:
         Channels, in place of the size's.
     context:
-        Longest text in tokens.
+        Longest text in tokens, usually 1,024; with --from, tokens of a sequence, at most the model's.
     weights:
         Sequences of each folder to those of the others, such as 3 1; without them each is seen as often.
     mask_documents:
@@ -132,25 +138,35 @@ def train(
     import dataclasses
 
     from gpt2.evaluation.heldout import mixture_callbacks
-    from gpt2.training import recipes, tuning, verdict
+    from gpt2.training import beginning, recipes, tuning, verdict
     from gpt2.training.mixture import Data
     from gpt2.training.trainer import train as run
 
     data = Data.open(tokens, weights)
-    changes = {"n_layer": layers, "n_head": heads, "n_embd": channels}
-    shape = gpt2.GPT2Config.size(size, vocab_size=data.tokenizer.n_vocab, n_ctx=context)
-    shape = dataclasses.replace(shape, **{k: v for k, v in changes.items() if v is not None})
+    fields = {"n_layer": layers, "n_head": heads, "n_embd": channels}
+    changes = {k: v for k, v in fields.items() if v is not None}
+    if from_ is None:
+        shape = gpt2.GPT2Config.size(size or "124M", vocab_size=data.tokenizer.n_vocab, n_ctx=context or 1024)
+        shape = dataclasses.replace(shape, **changes)
+    elif size or changes:
+        raise ConfigError(
+            "a model that is begun with has its own shape; leave --size, --layers and so on out"
+        )
+    else:
+        shape = beginning.shape_of(from_, data)
     config = gpt2.TrainConfig(
         tokens=tuple(tokens),
         weights=tuple(weights) if weights else None,
         mask_documents=mask_documents,
         out=out,
         model=shape,
+        start=from_,
+        context=context if from_ else None,
         steps=steps,
         train_tokens=train_tokens,
         minutes=minutes,
         batch=batch,
-        optimizer=recipes.recipe(recipe).optimizer(shape, batch * context, learning_rate),
+        optimizer=recipes.recipe(recipe).optimizer(shape, batch * (context or shape.n_ctx), learning_rate),
         ema=ema,
         seed=seed,
         overfit_batch=overfit_batch,
@@ -191,7 +207,7 @@ def train(
     if done.learned is not None:
         result["learned"] = done.learned
         text += f"; one batch was {'' if done.learned else 'not '}learned by heart in {done.steps:,} steps"
-    if done.learned is None:
+    if done.learned is None and from_ is None:
         judged = verdict.judge_run(out)
         result["verdict"] = judged.json()
         text += f"\n{judged}"

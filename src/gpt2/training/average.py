@@ -10,23 +10,24 @@ whose weights are worth little, are forgotten quickly, as in TensorFlow's Expone
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-from gpt2.model.transformer import GPT2
 from gpt2.training.parallel import Crew
 
 
 class Average:
-    """The exponential moving average of a network's weights; with `fsdp`, of this process's parts."""
+    """The exponential moving average of weights by name; with `fsdp`, of this process's parts."""
 
-    def __init__(self, net: GPT2, decay: float, crew: Crew) -> None:
-        self.net, self.decay, self.crew = net, decay, crew
-        self.weights: dict[str, Tensor] = {n: p.detach().clone() for n, p in net.named_parameters()}
+    def __init__(self, kept: Mapping[str, Tensor], decay: float, crew: Crew) -> None:
+        self.kept, self.decay, self.crew = kept, decay, crew
+        self.weights: dict[str, Tensor] = {n: p.detach().clone() for n, p in kept.items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after step 1, 2, ..."""
         move = 1 - min(self.decay, step / (step + 9))
-        for averaged, p in zip(self.weights.values(), self.net.parameters(), strict=True):
+        for averaged, p in zip(self.weights.values(), self.kept.values(), strict=True):
             self.crew.own(averaged).lerp_(self.crew.own(p), move)

@@ -299,7 +299,7 @@ def work() -> None:
     net = GPT2(model).to(compute.device)
     optimizer = OptimizerConfig(**job["optimizer"])
     learner = make_learner(net, optimizer, compute, ALONE, job["parts"], job["recompute"])
-    average = Average(net, 0.999, ALONE) if job["ema"] else None
+    average = Average(dict(net.named_parameters()), 0.999, ALONE) if job["ema"] else None
     shape = (job["sequences"] * job["parts"], model.n_ctx + 1)
     times = []
     for step in range(STEPS + 1):

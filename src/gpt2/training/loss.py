@@ -40,7 +40,8 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         N, V = hidden.shape[0], embedding.shape[0]
         rows = max(1, LOGITS_AT_ONCE // V)
         x, w = hidden.to(dtype), embedding.to(dtype)
-        dx, dw = torch.empty_like(hidden), torch.zeros_like(embedding)
+        dx = torch.empty_like(hidden)
+        dw = torch.zeros_like(embedding) if ctx.needs_input_grad[1] else None  # not where it is frozen
         total = torch.zeros((), dtype=torch.float64 if hidden.device.type == "cpu" else torch.float32)
         total = total.to(hidden.device)
         for i in range(0, N, rows):
@@ -53,11 +54,12 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             p.scatter_add_(1, target, p.new_full(target.shape, -1.0))  # d loss / d logits, times N
             p = p.to(dtype)
             dx[i : i + rows] = p @ w
-            dw += p.t() @ part
-        ctx.save_for_backward(dx.div_(N), dw.div_(N))
+            if dw is not None:
+                dw += p.t() @ part
+        ctx.save_for_backward(dx.div_(N), None if dw is None else dw.div_(N))
         return (total / N).float()
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         dx, dw = ctx.saved_tensors
-        return dx * upstream[0], dw * upstream[0], None, None
+        return dx * upstream[0], None if dw is None else dw * upstream[0], None, None

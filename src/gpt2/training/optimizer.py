@@ -92,16 +92,31 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def make_optimizer(
-    net: nn.Module, config: OptimizerConfig, dtype: torch.dtype = torch.float32
+    net: nn.Module,
+    config: OptimizerConfig,
+    dtype: torch.dtype = torch.float32,
+    share: Callable[[str], float] = lambda name: 1.0,  # noqa: ARG005
 ) -> torch.optim.Optimizer:
-    """AdamW with decay on tensors of two dimensions only, or Muon with it; `dtype` is that of Muon's products."""
+    """AdamW with decay on tensors of two dimensions only, or Muon with it; `dtype` is that of Muon's products.
+
+    A parameter learns at `share` of its name times the rate, which stands as "share" in its group.
+    """
     named = {name: p for name, p in net.named_parameters() if p.requires_grad}
     hidden = [n for n, p in named.items() if p.dim() == 2 and n not in ("wte.weight", "wpe.weight")]
     taken = set(hidden) if config.matrices == "muon" else set()
-    rest = [p for name, p in named.items() if name not in taken]
+    rest = set(named) - taken
+    shares = {name: share(name) for name in named}
+    if taken and set(shares.values()) != {1.0}:
+        raise ConfigError("with Muon all layers learn at one rate; take AdamW for rates of their own")
     groups = [
-        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
+        {"params": chosen, "weight_decay": decay, "share": part}
+        for part in sorted(set(shares.values()), reverse=True)
+        for decay, matrix in ((config.weight_decay, True), (0.0, False))
+        if (
+            chosen := [
+                p for n, p in named.items() if n in rest and shares[n] == part and (p.dim() >= 2) == matrix
+            ]
+        )
     ]
     rate, betas = config.learning_rate, (config.beta1, config.beta2)
     if taken:

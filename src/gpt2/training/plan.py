@@ -31,6 +31,23 @@ RECORD = "train.json"
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A second loss, of predicting other text: what a model can do is not forgotten while it learns something else.
+
+    Ramachandran, Liu and Le (2017, arXiv 1611.02683) keep it with a weight of 1, GPT-1 with 0.5.
+    """
+
+    tokens: Path
+    """Folder of token shards."""
+    weight: float = 0.5
+    """What its loss counts beside the loss proper."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < float("inf"):
+            raise ConfigError(f"the weight of the loss beside must be above 0, not {self.weight}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """What to train, on what, for how long. Exactly one of steps, train_tokens and minutes is given."""
 
@@ -39,7 +56,13 @@ class TrainConfig:
     out: Path
     """Folder of the run."""
     model: GPT2Config = field(default_factory=GPT2Config)
-    """Shape of the network."""
+    """Shape of the network; with `start`, that model's takes its place."""
+    start: Path | None = None
+    """Model of any known format whose weights it begins with, in place of random ones."""
+    context: int | None = None
+    """Tokens of a sequence, where they are to be fewer than the model can read."""
+    beside: Beside | None = None
+    """A second loss."""
     steps: int | None = None
     """Steps to train."""
     train_tokens: int | None = None
@@ -47,7 +70,7 @@ class TrainConfig:
     minutes: float | None = None
     """Time to train, made into a number of steps by a timed trial."""
     batch: int = 8
-    """Sequences of the model's context in a step, of all processes together."""
+    """Sequences in a step, of all processes together."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """How weights are changed."""
     weights: tuple[float, ...] | None = None
@@ -70,6 +93,8 @@ class TrainConfig:
     """Time between two checkpoints; there is one at the end too."""
     keep_best: bool = False
     """Keep the model with the lowest held-out loss in `best`."""
+    patience: int | None = None
+    """Stop after so many calls of the callbacks without a held-out loss that is lower than all before."""
     keep_every: int | None = None
     """Keep the model of each so many steps in `kept`."""
     on_spike: OnSpike = "note"
@@ -95,18 +120,26 @@ class TrainConfig:
             )
         if not 0 < getattr(self, given[0]) < float("inf"):
             raise ConfigError(f"{given[0]} must be above 0, not {getattr(self, given[0])}")
-        for name in ("log_every", "callback_every", "accumulate", "keep_every"):
+        for name in ("log_every", "callback_every", "accumulate", "keep_every", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ConfigError(f"ema is a decay between 0 and 1, such as 0.999, not {self.ema}")
+        if self.context is not None and not 1 <= self.context <= self.model.n_ctx:
+            raise ConfigError(f"a context of {self.context} is not from 1 to the model's {self.model.n_ctx}")
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed must be from 0 to 2^63 - 1, not {self.seed}")
+
+    @property
+    def block(self) -> int:
+        """Tokens of a sequence."""
+        return self.context or self.model.n_ctx
 
 
 DECIDES = (
     "model",
+    "context",
     *LENGTHS,
     "batch",
     "optimizer",
@@ -119,14 +152,14 @@ DECIDES = (
 """What decides the weights a run ends with, but for rounding and spikes."""
 
 
-def settings(config: TrainConfig, shards: Data) -> Json:
-    """What a resumed run must not change, as it stands in a JSON file."""
-    every = {name: getattr(config, name) for name in DECIDES} | {"data": shards.summary}
+def settings(config: TrainConfig, shards: Data, more: Json) -> Json:
+    """What a resumed run must not change, as it stands in a JSON file; `more` is not of the config itself."""
+    every = {name: getattr(config, name) for name in DECIDES} | {"data": shards.summary, **more}
     found: Json = json.loads(json.dumps(every, default=plain))
     return found
 
 
-def begun(config: TrainConfig, shards: Data, resume_run: bool) -> int:
+def begun(config: TrainConfig, shards: Data, resume_run: bool, more: Json) -> int:
     """The number of steps of the run that is in the folder already; 0 when there is none.
 
     Raises `InputError` when there is one and `resume_run` is not set, `ConfigError` when it was begun with
@@ -142,10 +175,10 @@ def begun(config: TrainConfig, shards: Data, resume_run: bool) -> int:
     record = read_json(path)
     if not (isinstance(record, dict) and isinstance(record.get("settings"), dict)):
         raise FormatError(f"{path} does not describe a training run; give another folder")
-    before, now, steps = record["settings"], settings(config, shards), record.get("steps")
-    if other := [name for name in now if before.get(name) != now[name]]:
+    before, now, steps = record["settings"], settings(config, shards, more), record.get("steps")
+    if other := [name for name in {**now, **before} if before.get(name) != now.get(name)]:
         raise ConfigError(
-            f"the run in {config.out} was begun with {other[0]} {before.get(other[0])}, not {now[other[0]]}; "
+            f"the run in {config.out} was begun with {other[0]} {before.get(other[0])}, not {now.get(other[0])}; "
             "give the same settings or another folder"
         )
     if type(steps) is not int or steps < 1:
@@ -164,6 +197,11 @@ def read_record(run: Path) -> Json:
     return record
 
 
+def block_of(settings: Json) -> int:
+    """Tokens of a sequence, from the settings in a run's record."""
+    return int(settings.get("context") or settings["model"]["n_ctx"])
+
+
 def steps_of(config: TrainConfig, batches: Batches, seconds_per_step: float) -> int:
     """Steps from whichever of the three ways the length was given."""
     if config.steps is not None:
@@ -174,12 +212,14 @@ def steps_of(config: TrainConfig, batches: Batches, seconds_per_step: float) -> 
     return max(1, int(config.minutes * 60 / seconds_per_step))
 
 
-def record(config: TrainConfig, shards: Data, batches: Batches, steps: int, compute: Compute) -> None:
+def record(
+    config: TrainConfig, shards: Data, batches: Batches, steps: int, compute: Compute, more: Json
+) -> None:
     """Write down what the run is, before it begins."""
     write_json(
         config.out / RECORD,
         {
-            "settings": settings(config, shards),
+            "settings": settings(config, shards, more),
             "steps": steps,
             "tokens": steps * batches.tokens_per_step,
             "epochs": round(steps / batches.steps_per_epoch, 4),
@@ -187,7 +227,7 @@ def record(config: TrainConfig, shards: Data, batches: Batches, steps: int, comp
             "asked": {
                 f.name: getattr(config, f.name)
                 for f in dataclasses.fields(config)
-                if f.name not in DECIDES and f.name not in ("tokens", "out", "weights")
+                if f.name not in DECIDES and f.name not in ("tokens", "out", "weights", "beside")
             },
             "compute": compute,
             "versions": versions(),

@@ -20,7 +20,7 @@ from gpt2.errors import ConfigError, InputError
 from gpt2.tokens.trace import Place, place_of
 from gpt2.training.batches import Batches
 from gpt2.training.mixture import Data
-from gpt2.training.plan import read_record
+from gpt2.training.plan import block_of, read_record
 from gpt2.workspace import Json
 
 
@@ -50,7 +50,7 @@ def batch_of(run: Path, step: int, folders: Sequence[Path] = ()) -> list[Passage
     if not 1 <= step <= record["steps"]:
         raise InputError(f"the run in {run} has no step {step}; it has {record['steps']:,}, counted from 1")
     data = data_of(record, folders)
-    batches = data.batches(settings["model"]["n_ctx"], settings["batch"], settings["seed"])
+    batches = data.batches(block_of(settings), settings["batch"], settings["seed"])
     if settings["overfit_batch"]:
         return passages(data, batches, 0)
     passed_over = 0

@@ -40,12 +40,13 @@ from torch import Tensor
 
 from gpt2.console import Console
 from gpt2.errors import FormatError, InputError, WorkbenchError, sentence
-from gpt2.model.checkpoint import Model, check_tensors, opened, read_card, write_files
+from gpt2.model.checkpoint import Model, check_tensors, opened, read_card
 from gpt2.model.config import GPT2Config
 from gpt2.model.device import Compute
 from gpt2.model.formats import finite
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.training.average import Average
+from gpt2.training.method import PLAIN, Method
 from gpt2.training.optimizer import fresh
 from gpt2.training.parallel import Crew, generators, processor, set_generators
 from gpt2.training.spikes import WINDOW, Spikes
@@ -70,6 +71,8 @@ class Progress:
     """How often the run went back."""
     best: float | None = None
     """Lowest held-out loss."""
+    stale: int = 0
+    """Looks since then."""
     heldout: float | None = None
     """The last held-out loss."""
     spikes: Spikes = field(default_factory=Spikes)
@@ -85,6 +88,7 @@ class Snapshot:
     card: Json
     tensors: dict[str, dict[str, Tensor]]
     made_with: Json
+    method: Method = PLAIN
 
     def write(self, folder: Path) -> None:
         """Put it into an existing folder, the state with all checksums last."""
@@ -92,8 +96,8 @@ class Snapshot:
         for where, name in models.items():
             if name in self.tensors:
                 (folder / where).mkdir(exist_ok=True)
-                weights = self.tensors[name].__getitem__
-                write_files(folder / where, self.config, weights, self.tokenizer, self.card)
+                kept = self.tensors[name]
+                self.method.write(folder / where, self.config, kept, self.tokenizer, self.card)
         for name in ("optimizer", "generators"):
             save_file(self.tensors[name], folder / f"{name}.safetensors")
         files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -114,7 +118,7 @@ def snapshot(
     The copies are in `room`, for the next one to be made in the same memory, which is quicker.
     """
     room = {} if room is None else room
-    crew, optimizer, named = learner.crew, learner.optimizer, dict(learner.net.named_parameters())
+    crew, optimizer, named = learner.crew, learner.optimizer, learner.method.kept(learner.net)
 
     def copied(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         whole = {}
@@ -139,11 +143,13 @@ def snapshot(
         "skipped": p.skipped,
         "returns": p.returns,
         "best": p.best,
+        "stale": p.stale,
         "losses": list(p.spikes.losses),
         "norms": list(p.spikes.norms),
     }
     made_with = surroundings(compute, crew, learner.accumulate)
-    return Snapshot(state, learner.net.config, model.tokenizer, dict(model.card), tensors, made_with)
+    config, card = learner.net.config, dict(model.card)
+    return Snapshot(state, config, model.tokenizer, card, tensors, made_with, learner.method)
 
 
 def surroundings(compute: Compute, crew: Crew, accumulate: int) -> Json:
@@ -278,19 +284,20 @@ def read_state(folder: Path) -> Json:
 
 def restore(run: Path, state: Json, model: Model, learner: Learner, average: Average | None) -> Progress:
     """Put a run's checkpoint into what is being trained; each process takes its own part."""
-    folder, crew, named = run / CHECKPOINT, learner.crew, dict(learner.net.named_parameters())
+    folder, crew, method = run / CHECKPOINT, learner.crew, learner.method
+    named = method.kept(learner.net)
     states = {name: fresh(learner.optimizer, p) for name, p in named.items()}
-    read(folder / "model.safetensors", dict(named), crew.put)
+    read(folder / method.file, dict(named), crew.put)
     read(folder / "optimizer.safetensors", flat(states), crew.put)
     for name, p in named.items():
         learner.optimizer.state[p] = states[name]
     if average:
-        read(folder / "average" / "model.safetensors", average.weights, crew.put)
+        read(folder / "average" / method.file, average.weights, crew.put)
     set_generators(load_file(folder / "generators.safetensors"), learner.device)
     model.card = read_card(folder / "card.json")
     spikes = Spikes(deque(state["losses"], WINDOW), deque(state["norms"], WINDOW))
     numbers = {name: state[name] for name in ("step", "passed_over", "skipped", "returns", "best")}
-    return Progress(**numbers, spikes=spikes)
+    return Progress(**numbers, stale=state.get("stale", 0), spikes=spikes)
 
 
 def read(path: Path, tensors: dict[str, Tensor], put: Callable[[Tensor, Tensor], None]) -> None:

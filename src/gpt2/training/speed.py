@@ -19,6 +19,7 @@ from gpt2.model.config import GPT2Config
 from gpt2.model.device import DTYPES, Compute
 from gpt2.model.transformer import GPT2
 from gpt2.training.batches import Batches
+from gpt2.training.method import PLAIN, Method
 from gpt2.training.optimizer import OptimizerConfig, make_optimizer
 from gpt2.training.parallel import ALONE, Crew, products, wait_for
 from gpt2.training.step import Learner, NextTokenLoss, recomputed
@@ -56,11 +57,15 @@ def make_learner(
     accumulate: int = 1,
     recompute: bool = False,
     end_of_text: int | None = None,
+    method: Method = PLAIN,
+    beside_weight: float = 0.0,
 ) -> Learner:
-    """What trains `net`, whose weights must be where they are to be computed with."""
+    """What trains `net`, made ready by its method, whose weights must be where they are to be computed with."""
     loss = crew.wrap(NextTokenLoss(recomputed(net) if recompute else net, compute, end_of_text), net)
-    changer = make_optimizer(net, optimizer, DTYPES[compute.dtype])
-    return Learner(net, loss, changer, optimizer.clip, compute.device, accumulate, crew)
+    changer = make_optimizer(net, optimizer, DTYPES[compute.dtype], method.share)
+    return Learner(
+        net, loss, changer, optimizer.clip, compute.device, accumulate, crew, beside_weight, method
+    )
 
 
 def seconds_per_step(
@@ -72,15 +77,22 @@ def seconds_per_step(
     accumulate: int = 1,
     recompute: bool = False,
     end_of_text: int | None = None,
+    method: Method = PLAIN,
+    beside_weight: float = 0.0,
+    beside: Batches | None = None,
     steps: int = TRIAL_STEPS,
 ) -> float:
     """Median time of a few steps on a throw-away network of the same shape."""
-    net = GPT2(model).to(compute.device)
-    learner = make_learner(net, optimizer, compute, crew, accumulate, recompute, end_of_text)
+    net = GPT2(model)
+    method.prepare(net)
+    net.to(compute.device)
+    learner = make_learner(
+        net, optimizer, compute, crew, accumulate, recompute, end_of_text, method, beside_weight
+    )
     times = []
     for step in range(steps + 1):
         begun = time.perf_counter()
-        learner.gradients(batches[step])
+        learner.gradients(batches[step], beside[step] if beside else None)
         learner.update(0.0)
         wait_for(compute.device)
         times.append(time.perf_counter() - begun)

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from gpt2.model.device import DTYPES, Compute
 from gpt2.model.transformer import GPT2
 from gpt2.training.loss import chunked_cross_entropy
+from gpt2.training.method import PLAIN, Method
 from gpt2.training.parallel import ALONE, Crew
 
 
@@ -59,24 +60,31 @@ class Learner:
     device: str
     accumulate: int = 1
     crew: Crew = ALONE
+    beside_weight: float = 0.0
+    """Weight of the loss on the ids that are learned from beside."""
+    method: Method = PLAIN
 
-    def gradients(self, ids: Tensor) -> tuple[float, float]:
+    def gradients(self, ids: Tensor, beside: Tensor | None = None) -> tuple[float, float]:
         """From a step's ids [B, T + 1]: this process's mean loss in nats a token, and the norm of the gradient
-        of all processes, before it was clipped."""
-        parts = self.crew.share(ids, self.accumulate)
+        of all processes, before it was clipped. `beside` are other ids, whose weighted loss is learned from too.
+        """
+        parts = [(part, 1.0) for part in self.crew.share(ids, self.accumulate)]
+        others = [] if beside is None else self.crew.share(beside, self.accumulate)
+        parts += [(part, self.beside_weight) for part in others]
         total = torch.zeros((), device=self.device)
-        for i, part in enumerate(parts, start=1):
-            with self.crew.part(self.loss, last=i == len(parts)):
-                loss = self.loss(part.to(self.device)) / len(parts)
-                loss.backward()
-            total += loss.detach()
+        for i, (part, weight) in enumerate(parts):
+            with self.crew.part(self.loss, last=i == len(parts) - 1):
+                loss = self.loss(part.to(self.device)) / self.accumulate
+                (loss if weight == 1 else loss * weight).backward()
+            if i < self.accumulate:
+                total += loss.detach()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
         return float(total), float(self.crew.whole(norm))
 
     def update(self, rate: float) -> None:
         """Change the weights at a learning rate, and be ready for the next step."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         self.optimizer.step()
         self.forget()
 

@@ -17,10 +17,12 @@ the step, writes a checkpoint and leaves (`stopping.py`).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gpt2.console import QUIET, Bar, Console, MetricsLog
 from gpt2.errors import ConfigError
@@ -30,7 +32,9 @@ from gpt2.model.transformer import GPT2
 from gpt2.training import plan, resume, spikes
 from gpt2.training.average import Average
 from gpt2.training.batches import Batches
+from gpt2.training.beginning import beside_data, first_model, weights_digest
 from gpt2.training.curves import Curves
+from gpt2.training.method import PLAIN, Method
 from gpt2.training.mixture import Data
 from gpt2.training.parallel import Crew, join
 from gpt2.training.plan import TrainConfig, settings
@@ -69,6 +73,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     resume_run: bool = False,
     console: Console = QUIET,
+    method: Method = PLAIN,
 ) -> TrainResult:
     """Train as `config` says, or go on where the run in `config.out` stopped.
 
@@ -81,20 +86,26 @@ def train(
     with join(config.parallel, compute.device) as crew:
         crew.told(lambda: bool(Data.open(config.tokens, config.weights, verify=True)))
         shards = Data.open(config.tokens, config.weights)
+        first = None
+        if config.start is not None:
+            first = first_model(config.start, shards, config.model)
+            config = dataclasses.replace(config, model=first.net.config)
         if shards.tokenizer.n_vocab != config.model.vocab_size:
             raise ConfigError(
                 f"the tokens in {shards.folders[0].folder} are of a vocabulary of {shards.tokenizer.n_vocab}, "
                 f"but the model's is {config.model.vocab_size}"
             )
-        batches = shards.batches(config.model.n_ctx, config.batch, config.seed)
         crew.check(config.batch, config.accumulate)
-        if config.keep_best and not callbacks:
+        if method is not PLAIN and crew.size > 1:
+            raise ConfigError("one process alone can tune in that way; start it without torchrun")
+        if (config.keep_best or config.patience) and not callbacks:
+            what = "keep_best" if config.keep_best else "patience"
             raise ConfigError(
-                "keep_best needs held-out documents, and there are none; write shards that have some"
+                f"{what} needs held-out documents, and there are none; write shards that have some"
             )
         with Workspace(config.out) if crew.first else contextlib.nullcontext():
-            run = Run(config, shards, batches, compute, crew, callbacks, console if crew.first else QUIET)
-            return run.go(resume_run)
+            run = Run(config, shards, compute, crew, callbacks, console if crew.first else QUIET, method)
+            return run.go(resume_run, first)
 
 
 class Run:
@@ -104,14 +115,22 @@ class Run:
         self,
         config: TrainConfig,
         shards: Data,
-        batches: Batches,
         compute: Compute,
         crew: Crew,
         callbacks: Sequence[Callback],
         console: Console,
+        method: Method,
     ) -> None:
-        self.config, self.shards, self.batches, self.compute = config, shards, batches, compute
-        self.crew, self.callbacks, self.console = crew, callbacks, console
+        self.config, self.shards, self.compute = config, shards, compute
+        self.crew, self.callbacks, self.console, self.method = crew, callbacks, console, method
+        self.batches = shards.batches(config.block, config.batch, config.seed)
+        self.beside: Batches | None = None
+        self.more: Json = {"method": method.settings} if method.settings else {}
+        """What decides the run besides its config."""
+        if config.beside:
+            other = beside_data(config.beside.tokens, shards)
+            self.beside = other.batches(config.block, config.batch, config.seed)
+            self.more["beside"] = {"data": other.summary, "weight": config.beside.weight}
         self.apart = shards.tokenizer.end_of_text if config.mask_documents else None
         self.progress = resume.Progress()
         self.saver = resume.Saver(config.out)
@@ -123,16 +142,17 @@ class Run:
         self.spent = self.share = 0.0
         """Seconds since the last logged row, and the share of the matrix peak there."""
 
-    def go(self, resume_run: bool) -> TrainResult:
+    def go(self, resume_run: bool, first: Model | None) -> TrainResult:
         """Plan, restore, train."""
-        config, crew, compute = self.config, self.crew, self.compute
+        config, crew, compute, method = self.config, self.crew, self.compute, self.method
+        if first:
+            self.more["start"] = weights_digest(first.net)
         self.steps = self.plan(resume_run)
-        net = GPT2(config.model, config.seed).to(compute.device)
-        self.model = Model(net, self.shards.tokenizer)
-        self.learner = make_learner(
-            net, config.optimizer, compute, crew, config.accumulate, config.recompute, self.apart
-        )
-        self.average = Average(net, config.ema, crew) if config.ema else None
+        net = first.net.train() if first else GPT2(config.model, config.seed)
+        method.prepare(net)
+        self.model = Model(net.to(compute.device), self.shards.tokenizer)
+        self.learner = make_learner(net, **self.how)
+        self.average = Average(method.kept(net), config.ema, crew) if config.ema else None
         self.restore()
         self.logged = self.progress.step
         self.peak = matrix_peak(compute)
@@ -145,7 +165,7 @@ class Run:
         try:
             with self.console.progress(title, self.steps * tokens, "tokens") as bar, Stopping() as stopping:
                 bar.skip(self.progress.step * tokens)
-                while self.progress.step < self.steps and not self.learned:
+                while self.progress.step < self.steps and not (self.learned or self.tired):
                     self.step(bar, stopping)
                 self.saver.wait()
                 if stopping.signal:
@@ -154,34 +174,45 @@ class Run:
             self.saver.join()
             if self.curves:
                 self.curves.close()
-        self.model.net = crew.whole_net(net, keep=True).eval()
+        self.model.net = method.finish(crew.whole_net(net, keep=True)).eval()
         rows = self.log.read()
         done = self.progress.step
         learned = self.learned if config.overfit_batch else None
         seconds = sum(row["seconds"] for row in rows)
         return TrainResult(self.model, done, done * tokens, seconds, rows, learned, crew.first)
 
+    @property
+    def how(self) -> dict[str, Any]:
+        """How it learns, as `make_learner` is told."""
+        config = self.config
+        return {
+            "optimizer": config.optimizer,
+            "compute": self.compute,
+            "crew": self.crew,
+            "accumulate": config.accumulate,
+            "recompute": config.recompute,
+            "end_of_text": self.apart,
+            "method": self.method,
+            "beside_weight": config.beside.weight if config.beside else 0.0,
+        }
+
+    @property
+    def tired(self) -> bool:
+        """Whether the held-out loss has not fallen for too long."""
+        return self.config.patience is not None and self.progress.stale >= self.config.patience
+
     def plan(self, resume_run: bool) -> int:
         """The number of steps: that of the run being resumed, or a new one, saved before training begins."""
         config, crew = self.config, self.crew
-        if steps := int(crew.told(lambda: plan.begun(config, self.shards, resume_run))):
+        if steps := int(crew.told(lambda: plan.begun(config, self.shards, resume_run, self.more))):
             return steps
         seconds = 0.0
         if config.minutes is not None:
-            seconds = seconds_per_step(
-                config.model,
-                self.batches,
-                config.optimizer,
-                self.compute,
-                crew,
-                config.accumulate,
-                config.recompute,
-                self.apart,
-            )
+            seconds = seconds_per_step(config.model, self.batches, beside=self.beside, **self.how)
         (seconds,) = crew.mean(seconds)
         steps = plan.steps_of(config, self.batches, seconds)
         if crew.first:
-            plan.record(config, self.shards, self.batches, steps, self.compute)
+            plan.record(config, self.shards, self.batches, steps, self.compute, self.more)
         return steps
 
     def restore(self) -> int:
@@ -202,9 +233,11 @@ class Run:
         config, at, tokens = self.config, self.progress, self.batches.tokens_per_step
         begun = time.perf_counter()
         step = at.step + 1  # counted from 1: steps done when this one is
-        rate = config.optimizer.rate(step - 1, self.steps)
-        batch = self.batches[0 if config.overfit_batch else at.step + at.passed_over]
-        loss, norm = self.learner.gradients(batch)
+        rate = self.method.rate(config.optimizer, step - 1, self.steps)
+        self.method.thaw(self.learner.net, step - 1, self.steps)
+        place = 0 if config.overfit_batch else at.step + at.passed_over
+        beside = self.beside[place] if self.beside else None
+        loss, norm = self.learner.gradients(self.batches[place], beside)
         loss, norm, signalled, due = self.crew.mean(loss, norm, stopping.signal, self.due())
         row: Json = {"step": step, "tokens": step * tokens, "loss": round(loss, 5), "learning_rate": rate}
         row["gradient_norm"] = round(norm, 4)
@@ -226,6 +259,7 @@ class Run:
         looked = last or step % config.callback_every == 0
         if looked and self.look(row):
             keep.append("best")
+        last = last or self.tired
         self.row = row | self.remark
         if looked or step % config.log_every == 0:
             self.write_row()
@@ -284,14 +318,16 @@ class Run:
 
         def call() -> float:
             net.eval()
-            for callback in self.callbacks:
-                row.update(callback(Model(net, self.model.tokenizer, self.model.card), at.step))
+            with self.method.merged(net):
+                for callback in self.callbacks:
+                    row.update(callback(Model(net, self.model.tokenizer, self.model.card), at.step))
             net.train()
             return float(row.get("heldout_loss", math.inf))
 
         heldout = crew.told(call)
         at.heldout = heldout if math.isfinite(heldout) else None
         better = heldout < (math.inf if at.best is None else at.best)
+        at.stale = 0 if better else at.stale + 1
         if better:
             at.best = heldout
         return better and self.config.keep_best
@@ -300,7 +336,8 @@ class Run:
         """Log the last step, with the speed since the one logged before."""
         tokens = (self.row["step"] - self.logged) * self.batches.tokens_per_step
         speed = tokens / max(self.spent, 1e-9)
-        self.share = speed * operations(self.config.model) / (self.peak * self.crew.size)
+        seen = dataclasses.replace(self.config.model, n_ctx=self.config.block)
+        self.share = speed * operations(seen) / (self.peak * self.crew.size)
         self.row |= {"seconds": round(self.spent, 5), "tokens_per_second": round(speed, 1)}
         self.row["peak_share"] = round(self.share, 4)
         if self.crew.first:
@@ -336,7 +373,9 @@ class Run:
             "epochs": round(done / batches.steps_per_epoch, 4),
             "training_loss": self.row["loss"],
             **{k: v for k, v in self.row.items() if k.startswith("heldout")},
-            "settings": {k: v for k, v in settings(self.config, self.shards).items() if k != "data"},
+            "settings": {
+                k: v for k, v in settings(self.config, self.shards, self.more).items() if k != "data"
+            },
             "versions": versions(),
         }
 

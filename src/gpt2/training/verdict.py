@@ -22,12 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from gpt2.console import MetricsLog
+from gpt2.errors import InputError
 from gpt2.model.config import GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.training.expected import Known, critical_batch, fit, known, reference
 from gpt2.training.mixture import Data
 from gpt2.training.optimizer import OptimizerConfig
-from gpt2.training.plan import read_record
+from gpt2.training.plan import block_of, read_record
 from gpt2.training.provenance import data_of
 from gpt2.training.recipes import DEFAULT, recipe
 from gpt2.workspace import Json
@@ -103,9 +104,15 @@ class Verdict:
 def judge_run(run: Path, folders: Sequence[Path] = ()) -> Verdict:
     """Judge the run in a folder; its tokens are where they were or in `folders`.
 
-    Raises `InputError` where there is no run or its tokens are gone, `ConfigError` when they are others.
+    Raises `InputError` where there is no run, its tokens are gone or it began from a trained model, `ConfigError`
+    when they are others.
     """
     record = read_record(run)
+    if record["settings"].get("start"):
+        raise InputError(
+            f"the run in {run} began from a trained model, and what is known of a loss is of random first weights; "
+            "hold its held-out loss against that of the model"
+        )
     data = data_of(record, folders)
     rows = MetricsLog(run / "metrics.jsonl").read()
     return judge(rows, facts_of(record, data, rows))
@@ -115,7 +122,7 @@ def facts_of(record: Json, data: Data, rows: Sequence[Json]) -> Facts:
     """What train.json and the tokens say."""
     settings = record["settings"]
     model = GPT2Config(**settings["model"])
-    batches = data.batches(model.n_ctx, settings["batch"], settings["seed"])
+    batches = data.batches(block_of(settings), settings["batch"], settings["seed"])
     done = rows[-1]["step"] if rows else 0
     return Facts(
         model=model,

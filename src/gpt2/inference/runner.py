@@ -8,9 +8,9 @@ The rule that a runner must keep: what a slot gives depends on the tokens that i
 not on what other slots hold, not on which of them are read in the same call, not on its number. Then a seed
 gives the same text alone and among many.
 
-How the tokens were cut into calls may round differently, unless the runner says otherwise (`exact`): a
-matrix product of one row and one of eight sum in different orders. An engine whose runner is not exact
-checks no drafts and always cuts a prompt at the same places.
+Arithmetic may round differently where a text is cut into calls: a matrix product of one row and one of
+sixty-four may sum in different orders. So a runner says where cutting changes no bit, and the engine keeps
+to that: `chunk` for reading a prompt, `drafts` for checking drafted tokens.
 """
 
 from __future__ import annotations
@@ -33,15 +33,17 @@ class Runner(Protocol):
     slots: int
     """Texts that it can hold at once, numbered from 0; at first all are empty."""
     room: int
-    """Tokens that each of them may have."""
-    exact: bool
-    """Whether logits are bit for bit the same however a text's tokens are cut into calls."""
+    """Tokens that each of them may have, at most the model's context."""
+    chunk: int
+    """A text may be cut into calls after multiples of this many tokens, and no bit changes; 1 for anywhere."""
+    drafts: int
+    """Tokens that a call may append beyond the first with the very bits of one call a token; 0 for none."""
 
     def run(self, slots: Sequence[int], ids: Sequence[Sequence[int]], every: bool = False) -> Logits:
         """Append `ids[i]` (at least one) to what `slots[i]` holds; no slot may come twice.
 
         Returns logits [n, V] after the last id of each, or with `every` after each id, [sum of lengths, V]
-        in the order given. They are the caller's to keep until the next call, and to change.
+        in the order given. They are valid until the next call, and may be changed.
         """
         ...
 

@@ -119,9 +119,12 @@ def download(name: str, folder: Path) -> None:
 
     Raises `MissingExtra` without the package huggingface_hub, `FetchError` when the hub cannot be reached.
     """
-    if name not in SOURCES:
-        return
-    source = SOURCES[name]
+    if name in SOURCES:
+        download_source(name, SOURCES[name], folder)
+
+
+def download_source(name: str, source: Source, folder: Path) -> None:
+    """The same of any source."""
     need("huggingface_hub", "hub")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError

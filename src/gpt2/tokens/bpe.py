@@ -10,7 +10,9 @@ printable ones first, then the merges in the order learned, then `<|endoftext|>`
 `Tokenizer.encode_plainly` is that paragraph as code; `encode` and `encode_batch` give the same ids many
 times as fast (`benchmarks/encode.py`), by gigatoken where it is installed and by tiktoken where it is not. Tests hold
 the three equal on all characters but the newest: which of those are letters is for each library to know
-(tiktoken 0.14 knows Unicode 16, gigatoken 0.10 Unicode 17, the plain twin what `regex` knows).
+(tiktoken 0.14 knows Unicode 16, gigatoken 0.10 Unicode 17, the plain twin what `regex` knows). To make the
+fast one ready takes 0.2 s, which a prompt should not wait for: the first texts, as long as they are short, are
+encoded plainly.
 
 `<|endoftext|>` spelled out in a text is text like any other unless `allow_special` is given: what a page says
 must not be able to end a document. Rejected: Hugging Face `tokenizers`, which reads that spelling as the
@@ -49,6 +51,9 @@ LETTER = {b: chr(b if i < 188 else 256 + i - 188) for i, b in enumerate(BYTES_IN
 """The printable character that stands for each byte in vocabulary files: 'Ġ' for a space."""
 BYTE = {letter: b for b, letter in LETTER.items()}
 
+SHORT, FIRST = 1_000, 10_000
+"""Characters of a text, and of all texts, that are encoded plainly before the fast twin is made ready."""
+
 Pair = tuple[int, int]
 Ids = npt.NDArray[np.unsignedinteger[Any]]
 Offsets = npt.NDArray[np.int64]
@@ -63,15 +68,13 @@ class Tokenizer:
     def __init__(self, pairs: Sequence[Pair]) -> None:
         """Raises `InputError` for a pair of tokens that do not exist yet, or that spell one that does."""
         self.pairs = [(int(left), int(right)) for left, right in pairs]
-        self.tokens = [bytes([b]) for b in BYTES_IN_ORDER]
-        for left, right in self.pairs:
-            if not (0 <= left < len(self.tokens) and 0 <= right < len(self.tokens)):
-                raise InputError(
-                    f"merge {len(self.tokens) - 256} joins tokens {left} and {right}, not both known yet"
-                )
-            self.tokens.append(self.tokens[left] + self.tokens[right])
-        self.end_of_text = len(self.tokens)
-        self.ranks = {token: i for i, token in enumerate(self.tokens)}
+        self.tokens = tokens = [bytes([b]) for b in BYTES_IN_ORDER]
+        for known, (left, right) in enumerate(self.pairs, 256):
+            if not (0 <= left < known and 0 <= right < known):
+                raise InputError(f"merge {known - 256} joins tokens {left} and {right}, not both known yet")
+            tokens.append(tokens[left] + tokens[right])
+        self.end_of_text = len(tokens)
+        self.ranks = dict(zip(tokens, range(len(tokens)), strict=True))
         if len(self.ranks) != len(self.tokens):
             raise InputError(
                 "two merges of this vocabulary spell the same token; it was not made by learning"
@@ -79,7 +82,8 @@ class Tokenizer:
         self.tokens.append(END_OF_TEXT.encode())
         self.n_vocab = len(self.tokens)
         self._byte_id = {b: i for i, b in enumerate(BYTES_IN_ORDER)}
-        self._merged = {pair: 256 + i for i, pair in enumerate(self.pairs)}
+        self._merged = dict(zip(self.pairs, range(256, self.end_of_text), strict=True))
+        self._encoded_plainly = 0
 
     @classmethod
     @cache
@@ -138,13 +142,19 @@ class Tokenizer:
         Lone surrogates, which no UTF-8 can carry, are read as U+FFFD.
         """
         if not allow_special:
-            return self._fast.encode(text)
+            return self._encode(text)
         first, *rest = text.split(END_OF_TEXT)
-        ids = self._fast.encode(first)
+        ids = self._encode(first)
         for piece in rest:
             ids.append(self.end_of_text)
-            ids += self._fast.encode(piece)
+            ids += self._encode(piece)
         return ids
+
+    def _encode(self, text: str) -> list[int]:
+        if "_fast" not in self.__dict__ and len(text) <= SHORT and self._encoded_plainly < FIRST:
+            self._encoded_plainly += len(text)
+            return self.encode_plainly(text)
+        return self._fast.encode(text)
 
     def encode_batch(self, texts: Sequence[str], parallel: bool = True) -> tuple[Ids, Offsets]:
         """Ids of many texts in one array; those of text i are `ids[offsets[i]:offsets[i + 1]]`.

@@ -21,10 +21,15 @@ from typing import Any
 
 from gpt2.errors import FormatError, InputError
 from gpt2.tokens.bpe import BYTE, END_OF_TEXT, LETTER, Tokenizer
-from gpt2.workspace import Json, atomic_write, read_json, write_json
+from gpt2.workspace import Json, atomic_write, file_digest, read_json, write_json
 
 HEADER = "#version: 0.2"
 KNOWN_FILES = (("encoder.json", "vocab.bpe"), ("tokenizer.json",), ("vocab.json", "merges.txt"))
+GPT2_FILES = (
+    "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+    "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+)
+"""sha256 of OpenAI's two files. To know them by it is 0.2 s quicker than to read them."""
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
@@ -119,6 +124,8 @@ def read_vocabulary(folder: Path) -> Tokenizer:
 
 def _from_two_files(ids_path: Path, merges_path: Path) -> Tokenizer:
     try:
+        if (file_digest(ids_path), file_digest(merges_path)) == GPT2_FILES:
+            return Tokenizer.gpt2()
         lines = merges_path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{merges_path} cannot be read as text ({error})") from None

@@ -26,17 +26,18 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from gpt2.errors import ConfigError, FormatError, InputError, nearest
 from gpt2.model.config import GPT2Config
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.workspace import Json, read_json, recover_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NAMES = ("workbench", "openai", "huggingface", "nanogpt", "llmc", "gguf")
 """The formats, in the order in which a path is tried."""
@@ -174,6 +175,8 @@ def check_shapes(path: Path, found: Mapping[str, Shape], wanted: Mapping[str, Sh
 
 def finite(tensor: Tensor, name: str, path: Path) -> Tensor:
     """The tensor itself, if all its values are finite numbers; reads it without a copy."""
+    import torch
+
     if tensor.numel() and not all(bool(end.isfinite()) for end in torch.aminmax(tensor)):
         raise FormatError(f"{path}: tensor {name!r} holds values that are not numbers; get or make it anew")
     return tensor
@@ -190,6 +193,8 @@ def check_epsilon(source: Source, to: str) -> None:
 
 def tied(embedding: Tensor, head: Tensor, path: Path) -> Tensor:
     """The token embedding, if a head that is stored beside it is the same matrix to the bit."""
+    import torch
+
     if embedding.dtype != head.dtype or not torch.equal(embedding, head):
         raise FormatError(
             f"{path} has a head that is not its token embedding; GPT-2 has one matrix for both, so this is "
@@ -200,6 +205,8 @@ def tied(embedding: Tensor, head: Tensor, path: Path) -> Tensor:
 
 def float32(tensor: Tensor) -> npt.NDArray[np.float32]:
     """A tensor's values as float32, in order, ready to be written; copied only if it must be."""
+    import torch
+
     return tensor.detach().to("cpu", torch.float32).contiguous().numpy()
 
 

@@ -10,7 +10,10 @@ and the auxiliary language-modelling loss of Radford et al. (GPT-1, 2018, sectio
 loss of predicting the text itself; Ramachandran, Liu and Le (2017, arXiv 1611.02683) weight both losses the same.
 
 Layers are counted from below: 0 the embeddings, 1 to n_layer the blocks, n_layer + 1 the last layer norm and
-whatever head stands on it. The head of a language model is the token embedding itself and belongs to layer 0.
+whatever head stands on it. The head of a language model is the token embedding, which is therefore counted with
+the head while a language model is tuned, as in Howard and Ruder's own program (fastai, `awd_lstm_lm_split`), and
+with the embeddings while a classifier is.
+
 All is a function of the step alone, so a resumed run goes on exactly. Rejected: unfreezing when a loss stops
 falling, which a resumed run would have to remember.
 
@@ -20,8 +23,12 @@ falling, which a resumed run would have to remember.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from gpt2.errors import ConfigError
+from gpt2.model.transformer import GPT2
+from gpt2.training.method import Method
+from gpt2.training.optimizer import OptimizerConfig
 
 FACTOR, CUT, RATIO = 2.6, 0.1, 32
 """Howard and Ruder's: rate of a layer to that of the one below, share of the steps in which the rate rises, and
@@ -78,3 +85,63 @@ def top_layers(step: int, steps: int, layers: list[int], stage: int | None = Non
     """The same of any layers, given from below: those without a weight that learns are left out by the caller."""
     done = step // stage if stage else step * len(layers) // steps
     return set(layers[-min(done + 1, len(layers)) :])
+
+
+@dataclass(frozen=True)
+class Methods:
+    """Which of Howard and Ruder's methods a tuning has; they combine."""
+
+    layer_factor: float | None = None
+    """How many times the rate of the layer below a layer's is, such as 2.6; None for one rate."""
+    slanted: bool = False
+    """Whether the rate follows slanted triangles, in place of the optimizer's own schedule."""
+    unfreeze: bool = False
+    """Whether layers are thawed one by one, from the top, in stages that share the steps evenly."""
+
+    def __post_init__(self) -> None:
+        if self.layer_factor is not None:
+            layer_rates(1, self.layer_factor)
+
+
+class Gentle(Method):
+    """A language model tuned by these methods, as the training loop sees it.
+
+    Layers are those that have weights which learn, the top one of them at the full rate.
+    """
+
+    def __init__(self, methods: Methods) -> None:
+        super().__init__()
+        self.methods = methods
+        if methods != Methods():
+            self.settings = dict(vars(methods))
+        self.layers: dict[str, int] = {}
+        """The layer of each parameter that learns."""
+
+    def prepare(self, net: GPT2) -> None:
+        """Find the layers of all weights that learn."""
+        top = net.config.n_layer + 1
+        self.layers = {
+            name: top if name == "wte.weight" else layer_of(name, net.config.n_layer)
+            for name, p in net.named_parameters()
+            if p.requires_grad
+        }
+
+    def share(self, name: str) -> float:
+        """1 for the top layer, and 1/layer_factor of the one above for each below it."""
+        if self.methods.layer_factor is None:
+            return 1.0
+        return float(self.methods.layer_factor ** (self.layers[name] - max(self.layers.values())))
+
+    def rate(self, optimizer: OptimizerConfig, step: int, steps: int) -> float:
+        """The highest rate at that step."""
+        if self.methods.slanted:
+            return optimizer.learning_rate * slanted_triangular(step, steps)
+        return optimizer.rate(step, steps)
+
+    def thaw(self, net: GPT2, step: int, steps: int) -> None:
+        """Let the layers of that step's stage learn, and no others."""
+        if self.methods.unfreeze:
+            learning = top_layers(step, steps, sorted(set(self.layers.values())))
+            for name, p in net.named_parameters():
+                if name in self.layers:
+                    p.requires_grad_(self.layers[name] in learning)

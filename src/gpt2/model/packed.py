@@ -11,21 +11,30 @@ end as the processor multiplies them:
       bf16   [32][row][2]
 
 A weight is scale x (code - 128), scale x block scale x (CODEBOOK[code] - 128), or the bf16 number.
+
+    folder/
+      config.json            format, scheme and the network's shape
+      packed.safetensors     the tensors, each in the kernels' own layout, from a multiple of 64 bytes on
+      encoder.json, vocab.bpe, tokenizer.json, card.json, README.md      as in `gpt2.model.checkpoint`
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import mmap
-import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpt2.errors import FormatError
+from gpt2.errors import ConfigError, FormatError, InputError
 from gpt2.model.config import GPT2Config
+from gpt2.workspace import read_json, write_json
+
+FORMAT = "gpt2-workbench packed 1"
+WEIGHTS = "packed.safetensors"
 
 LANES, UNIT, BLOCK, HEADER = 16, 64, 32, 128
 KINDS = {"int4": 4, "int8": 8, "bfloat16": 16}
@@ -71,7 +80,7 @@ def vector_shapes(config: GPT2Config) -> dict[str, tuple[int, int]]:
     """Shapes of the float32 tensors: positions, and weight and bias of each norm, padded to units."""
     C = up(config.n_embd, UNIT)
     norms = [f"h.{i}.{name}" for i in range(config.n_layer) for name in ("ln_1", "ln_2")]
-    return {"wpe": (config.n_ctx, C), **{name: (2, C) for name in [*norms, "ln_f"]}}
+    return {"wpe": (config.n_ctx, C), **dict.fromkeys([*norms, "ln_f"], (2, C))}
 
 
 def check_packed(config: GPT2Config, tensors: Tensors) -> None:
@@ -87,3 +96,71 @@ def check_packed(config: GPT2Config, tensors: Tensors) -> None:
         t = tensors.get(name)
         if t is None or t.dtype != np.float32 or t.shape != shape or not t.flags.c_contiguous:
             raise FormatError(f"packed tensor {name!r} is missing or not float32 {shape}")
+
+
+def write_packed(
+    folder: Path, config: GPT2Config, scheme: str, tensor: Callable[[str], NDArray[np.generic]]
+) -> None:
+    """Write config.json and the weights, one tensor after the other, into an existing folder."""
+    write_json(folder / "config.json", {"format": FORMAT, "scheme": scheme, **dataclasses.asdict(config)})
+    names = [*vector_shapes(config), *matrix_shapes(config)]
+    with (folder / WEIGHTS).open("wb") as stream:
+        # Room for the header comes first; it is filled in when the places are known.
+        places: dict[str, dict[str, object]] = {}
+        room = up(8 + 200 * (len(names) + 1), 64)
+        stream.write(b" " * room)
+        end = 0
+        for name in names:
+            values = np.ascontiguousarray(tensor(name))
+            begin, end = end, end + values.nbytes
+            kind = {"uint8": "U8", "float32": "F32"}[values.dtype.name]
+            places[name] = {"dtype": kind, "shape": values.shape, "data_offsets": (begin, end)}
+            stream.write(values.data)
+        text = json.dumps(
+            {"__metadata__": {"format": FORMAT, "scheme": scheme}, **places}, separators=(",", ":")
+        )
+        stream.seek(0)
+        stream.write((room - 8).to_bytes(8, "little") + text.encode().ljust(room - 8))
+
+
+def is_packed(folder: Path) -> bool:
+    """Whether a folder is meant to hold a packed model."""
+    return (folder / WEIGHTS).exists()
+
+
+def open_packed(folder: Path) -> tuple[GPT2Config, Tensors]:
+    """The shape and the tensors of a packed model, read into memory in huge pages where the system has them.
+
+    Reading is as quick as faulting in a mapped file, and a step on huge pages is quicker than on the file's
+    small ones. `InputError` when there is none, `FormatError` when it is damaged.
+    """
+    path, values = folder / WEIGHTS, read_json(folder / "config.json")
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise FormatError(f'{folder} does not hold packed weights (no "format": "{FORMAT}"); convert it anew')
+    try:
+        config = GPT2Config(**{f.name: values[f.name] for f in dataclasses.fields(GPT2Config)})
+        with path.open("rb") as stream:
+            size, length = path.stat().st_size, int.from_bytes(stream.read(8), "little")
+            if not 2 <= length <= size - 8 or length > 10**8:
+                raise ValueError("its header is cut short")
+            header = json.loads(stream.read(length))
+            memory = mmap.mmap(-1, up(size - 8 - length, 64) or 64)
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                memory.madvise(mmap.MADV_HUGEPAGE)
+            stream.readinto(memory)
+        tensors: dict[str, NDArray[np.generic]] = {}
+        for name, place in header.items():
+            if name != "__metadata__":
+                (begin, end), kind = (
+                    place["data_offsets"],
+                    {"U8": np.uint8, "F32": np.float32}[place["dtype"]],
+                )
+                if not 0 <= begin <= end <= size - 8 - length:
+                    raise ValueError(f"{name} lies outside of it")
+                tensors[name] = np.frombuffer(memory, np.uint8)[begin:end].view(kind).reshape(place["shape"])
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}; convert the model anew") from None
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
+        raise FormatError(f"{path} is damaged ({error}); convert the model anew") from None
+    check_packed(config, tensors)
+    return config, tensors

@@ -6,16 +6,20 @@ least squares.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpt2.errors import ConfigError
 from gpt2.model.config import GPT2Config
 from gpt2.model.packed import (
     BLOCK,
     CODEBOOK,
     HEADER,
+    KINDS,
     LANES,
     UNIT,
     header_bytes,
@@ -24,9 +28,11 @@ from gpt2.model.packed import (
     tile_bytes,
     up,
     vector_shapes,
+    write_packed,
 )
 
 Floats = NDArray[np.float32]
+Packed = NDArray[np.generic]
 
 
 def pack(weight: Floats, bias: Floats | None, kind: int) -> NDArray[np.uint8]:
@@ -93,19 +99,38 @@ def unpack(packed: NDArray[np.uint8], rows: int, columns: int) -> Floats:
     return (w.reshape(-1, wide) * scale)[:rows, :columns]
 
 
-def pack_model(
-    config: GPT2Config, tensor: Callable[[str], Floats], kinds: Callable[[str], int]
-) -> dict[str, NDArray[np.generic]]:
-    """A model's packed tensors by name; `tensor` gives float32 weights by OpenAI's names, [out, in]."""
-    packed: dict[str, NDArray[np.generic]] = {}
-    for name in matrix_shapes(config):
+def packed_tensor(config: GPT2Config, tensor: Callable[[str], Floats], scheme: str, name: str) -> Packed:
+    """A packed tensor by name; `tensor` gives float32 weights by OpenAI's names, [out, in]."""
+    if name in matrix_shapes(config):
         bias = None if name == "wte" else tensor(f"{name}.bias")
-        packed[name] = pack(tensor(f"{name}.weight"), bias, kinds(name))
-    for name, shape in vector_shapes(config).items():
-        padded = np.zeros(shape, np.float32)
-        if name == "wpe":
-            padded[:, : config.n_embd] = tensor("wpe.weight")
-        else:
-            padded[:, : config.n_embd] = tensor(f"{name}.weight"), tensor(f"{name}.bias")
-        packed[name] = padded
-    return packed
+        return pack(tensor(f"{name}.weight"), bias, KINDS[scheme])
+    padded = np.zeros(vector_shapes(config)[name], np.float32)
+    if name == "wpe":
+        padded[:, : config.n_embd] = tensor("wpe.weight")
+    else:
+        padded[:, : config.n_embd] = tensor(f"{name}.weight"), tensor(f"{name}.bias")
+    return padded
+
+
+def pack_model(config: GPT2Config, tensor: Callable[[str], Floats], scheme: str) -> dict[str, Packed]:
+    """All packed tensors of a model, in memory."""
+    names = [*vector_shapes(config), *matrix_shapes(config)]
+    return {name: packed_tensor(config, tensor, scheme, name) for name in names}
+
+
+def quantize(model: str | Path, target: str | Path, scheme: str = "int8") -> None:
+    """Write a model of any known format as packed weights in the folder `target`, a matrix at a time."""
+    from gpt2.model.checkpoint import card_text
+    from gpt2.model.formats import float32, open_source
+    from gpt2.workspace import atomic_folder, write_json
+
+    if scheme not in KINDS:
+        raise ConfigError(f"weights can be packed as {', '.join(KINDS)}, not {scheme!r}")
+    source = open_source(model)
+    card = {**source.card, "packed_as": scheme}
+    tensor = functools.partial(packed_tensor, source.config, lambda n: float32(source.tensor(n)), scheme)
+    with atomic_folder(Path(target), "card.json") as folder:
+        write_packed(folder, source.config, scheme, tensor)
+        source.tokenizer.save(folder)
+        write_json(folder / "card.json", card)
+        (folder / "README.md").write_text(card_text(source.config, card), encoding="utf-8")

@@ -61,6 +61,11 @@ class Decoder:
     values, 4 x layers x channels bytes a token, is taken as texts grow and kept. Not for two threads at once.
     """
 
+    chunk = 1
+    """A text may be cut into calls anywhere, and no bit changes."""
+    drafts = 64
+    """Rows of a pass: more drafts than these take another."""
+
     def __init__(
         self,
         config: GPT2Config,

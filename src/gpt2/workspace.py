@@ -28,7 +28,6 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
@@ -199,6 +198,8 @@ def file_digest(path: Path) -> str:
 
 def versions() -> dict[str, str]:
     """Version of the workbench, of Python and of the libraries that numbers depend on, where installed."""
+    from importlib import metadata  # 0.04 s, which generating should not wait for
+
     found = {"python": platform.python_version()}
     for name in (
         "gpt2-workbench",

@@ -6,6 +6,7 @@
     nanogpt.py           nanoGPT's `ckpt.pt`
     llmc.py              llm.c's `.bin`, with its tokenizer file
     gguf.py              GGUF in f32, f16 and q8_0
+    packed.py            ours in int8, int4 or bfloat16, for the fast engine
     hub.py               models by their name on the Hugging Face hub
     tensor_bundle.py, crc32c.py, torch_file.py, gguf_header.py, safetensors_file.py
                          the containers that those are kept in
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAMES = ("workbench", "openai", "huggingface", "nanogpt", "llmc", "gguf")
-"""The formats, in the order in which a path is tried."""
+"""The formats that lose nothing, in the order in which a path is tried."""
+SCHEMES = ("int8", "int4", "bfloat16")
+"""Our packed weights (`packed.py`), which are tried first; to convert to one is to round."""
 
 MOST_LAYERS = 10_000
 
@@ -52,7 +55,7 @@ class Source:
     """An opened model: shape and vocabulary are known, weights are read one at a time."""
 
     format: str
-    """Name of the format it was found in: workbench, openai, huggingface, nanogpt, llmc, gguf."""
+    """Name of the format it was found in: workbench, openai, huggingface, nanogpt, llmc, gguf, packed."""
     path: Path
     """The file or folder it was opened from."""
     config: GPT2Config
@@ -89,18 +92,8 @@ def open_source(path_or_name: str | Path) -> Source:
 
     Raises `InputError` when there is nothing, `FormatError` when it is no GPT-2 that can be read.
     """
-    path = Path(path_or_name)
-    recover_folder(path)
-    if not path.exists():
-        name_like = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path_or_name), re.ASCII)
-        if not name_like or path.parent.exists():
-            raise InputError(
-                f"there is no model at {path}; give a folder or file of one, or its name on the hub (owner/name)"
-            )
-        from gpt2.model.formats.hub import download
-
-        path = download(str(path_or_name))
-    for name in NAMES:
+    path = located(path_or_name)
+    for name in ("packed", *NAMES):
         module = cast(Format, importlib.import_module(f"gpt2.model.formats.{name}"))
         if module.recognise(path):
             try:
@@ -110,16 +103,36 @@ def open_source(path_or_name: str | Path) -> Source:
     raise FormatError(f"there is no model in {path}: {content(path)}; known formats are {', '.join(NAMES)}")
 
 
+def located(path_or_name: str | Path) -> Path:
+    """Where a model is: the path itself, or that of a hub model's files, fetched if need be."""
+    path = Path(path_or_name)
+    recover_folder(path)
+    if path.exists():
+        return path
+    name_like = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path_or_name), re.ASCII)
+    if not name_like or path.parent.exists():
+        raise InputError(
+            f"there is no model at {path}; give a folder or file of one, or its name on the hub (owner/name)"
+        )
+    from gpt2.model.formats.hub import download
+
+    return download(str(path_or_name))
+
+
 def convert(
     source: str | Path, target: str | Path, to: str = "huggingface", kind: str | None = None
 ) -> Source:
     """Write a model in another format, one tensor at a time; returns what was read.
 
-    `to` is one of `NAMES`; `kind` the number format, where there is a choice: for llmc float32 (the usual) or
-    bfloat16, for gguf f32 (the usual), f16 or q8_0. Nothing that exists is ever replaced: `InputError`.
+    `to` is one of `NAMES` or `SCHEMES`; `kind` the number format, where there is a choice: for llmc float32
+    (the usual) or bfloat16, for gguf f32 (the usual), f16 or q8_0. Nothing that exists is ever replaced:
+    `InputError`.
     """
-    if to not in NAMES:
-        raise ConfigError(f"there is no format {to!r}{nearest(to, NAMES)}; known are {', '.join(NAMES)}")
+    if to in SCHEMES and kind is None:
+        to, kind = "packed", to
+    elif to not in NAMES:
+        names = (*NAMES, *SCHEMES)
+        raise ConfigError(f"there is no format {to!r}{nearest(to, names)}; known are {', '.join(names)}")
     module: Any = importlib.import_module(f"gpt2.model.formats.{to}")
     kinds = getattr(module, "KINDS", ())
     if kind is not None and kind not in kinds:

@@ -1,0 +1,106 @@
+"""Models in low-bit weights for the fast engine, opened without importing torch.
+
+torch alone takes two seconds and 220 MB to import; numpy, ctypes, the weights as they lie in their file and
+the tokenizer are all that generating needs. So nothing here, nor what it imports, may import torch, but
+where a model is quantised for the first time (a test looks).
+
+`open_native` takes a folder made by `gpt2 convert MODEL FOLDER --to int8` (or int4, bfloat16) as it is. Of any
+other model it keeps a quantised copy in the user's cache folder, under the model's place and the scheme, and
+says so; when a file of the model has changed since, the copy is made anew. The cache may be deleted at any
+time. Rejected: a copy beside the model, in a folder that may be shared, read-only or backed up.
+
+    model = open_native("small")
+    engine = Engine(model.runner(slots=16), model.tokenizer)
+
+Without a C++ compiler `runner` raises `MissingExtra`; `gpt2 generate` then computes with torch, from the same
+rounded weights, and says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt2.console import QUIET, Console
+from gpt2.errors import ConfigError, InputError
+from gpt2.inference.kernels import Decoder
+from gpt2.inference.kernels.build import cache_folders
+from gpt2.model.config import GPT2Config
+from gpt2.model.formats import SCHEMES, vocabulary_of
+from gpt2.model.packed import Tensors, is_packed, open_packed
+from gpt2.tokens.bpe import Tokenizer
+from gpt2.workspace import Json, digest, read_json, recover_folder
+
+
+@dataclass
+class NativeModel:
+    """A model in packed weights, with its tokenizer."""
+
+    config: GPT2Config
+    tensors: Tensors
+    """As `gpt2.model.packed` lays them out; runners use them where they are."""
+    tokenizer: Tokenizer
+    scheme: str
+    """int8, int4 or bfloat16."""
+    folder: Path
+    """Where the packed weights are."""
+
+    @property
+    def bytes_a_token(self) -> int:
+        """What a step of one text reads: all weights but the position embeddings."""
+        return sum(tensor.nbytes for name, tensor in self.tensors.items() if name != "wpe")
+
+    def runner(self, slots: int = 1, room: int | None = None, threads: int | None = None) -> Decoder:
+        """The kernels on these weights, with room for so many texts; `MissingExtra` where none can be built."""
+        return Decoder(self.config, self.tensors, slots, room, threads)
+
+
+def open_native(model: str | Path, scheme: str | None = None, console: Console = QUIET) -> NativeModel:
+    """Open a model for the fast engine: packed as it is, any other as a copy in `scheme` (int8 if not given).
+
+    Raises `ConfigError` when a packed model is of another scheme, otherwise what `gpt2.load` raises.
+    """
+    if scheme is not None and scheme not in SCHEMES:
+        raise ConfigError(f"there is no scheme {scheme!r}; choose {', '.join(SCHEMES)}")
+    path = Path(model)
+    recover_folder(path)
+    folder = path if is_packed(path) else quantised(model, scheme or "int8", console)
+    config, tensors = open_packed(folder)
+    found = str(read_json(folder / "config.json").get("scheme"))
+    if scheme not in (None, found):
+        raise ConfigError(f"{path} holds {found} weights; for {scheme} give the model that it was made from")
+    return NativeModel(config, tensors, vocabulary_of(folder, config), found, folder)
+
+
+def quantised(model: str | Path, scheme: str, console: Console = QUIET) -> Path:
+    """The folder of a model's quantised copy in the cache, made now if it is not there or out of date."""
+    path = Path(model)
+    if not path.exists():
+        from gpt2.model.formats import located
+
+        path = located(model)
+    path = path.resolve()
+    copy = cache_folders()[0] / "models" / f"{path.name}-{digest(str(path))}-{scheme}"
+    stamp = {"path": str(path), "files": files(path)}
+    recover_folder(copy)
+    if is_packed(copy) and read_json(copy / "card.json").get("made_from") == stamp:
+        return copy
+    from gpt2.model.formats import open_source, packed
+
+    source = open_source(path)
+    console.say(f"{path} is quantised to {scheme} once; the copy is kept in {copy} and may be deleted")
+    packed.write(copy, dataclasses.replace(source, card=source.card | {"made_from": stamp}), scheme)
+    return copy
+
+
+def files(path: Path) -> Json:
+    """Size and time of change of a model's file, or of the files in its folder and where a run keeps a model."""
+    if path.is_file():
+        found = [path]
+    else:
+        folders = (path, path / "checkpoint", path / "model")
+        found = [file for folder in folders if folder.is_dir() for file in folder.iterdir() if file.is_file()]
+    if not found:
+        raise InputError(f"there is no model in {path}; give the folder or file of one")
+    return {str(file.relative_to(path.parent)): list(file.stat()[6:9:2]) for file in sorted(found)}

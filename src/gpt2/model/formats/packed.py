@@ -1,0 +1,68 @@
+"""Low-bit weights as one of the formats; `gpt2.model.packed` says how they lie in the folder.
+
+Written, the weights are quantised (`gpt2.model.quantize`). Opened here, they are the float32 weights that the
+low-bit ones stand for: so what a scheme costs is measured by the commands for any model (`gpt2 score`,
+`gpt2 evaluate`), and a machine without a compiler can generate from them. The fast engine does not come here:
+it reads them as they are (`gpt2.inference.native`). Writing them back into a float32 format is allowed, for
+comparison; what was rounded stays so.
+
+    gpt2 convert reproduce small --to int8
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpt2.model.formats import SCHEMES, Source, float32, vocabulary_of
+from gpt2.model.packed import is_packed, matrix_shapes, open_packed, write_packed
+from gpt2.model.quantize import packed_tensor, unpack
+from gpt2.workspace import atomic_folder, read_json, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KINDS = SCHEMES
+
+
+def recognise(path: Path) -> bool:
+    """Whether a folder has packed weights, be it of another version."""
+    return is_packed(path)
+
+
+def open_source(path: Path) -> Source:
+    """The model as the float32 weights that its packed ones stand for; `FormatError` when it is damaged."""
+    config, tensors = open_packed(path)
+    matrices, C = matrix_shapes(config), config.n_embd
+
+    def tensor(name: str) -> Tensor:
+        import torch
+
+        owner, _, part = name.rpartition(".")
+        packed = tensors[owner]
+        if owner in matrices:
+            rows, columns = matrices[owner]
+            biases = packed[:, 64:128].copy().view(np.float32).reshape(-1)[:rows]
+            values = biases if part == "bias" else unpack(packed, rows, columns)
+        else:
+            values = packed[:, :C] if owner == "wpe" else packed[int(part == "bias"), :C]
+        return torch.from_numpy(np.array(values, np.float32))
+
+    return Source("packed", path, config, vocabulary_of(path, config), tensor, read_json(path / "card.json"))
+
+
+def write(path: Path, source: Source, kind: str = "int8") -> None:
+    """Quantise a model, a matrix at a time, and write its folder, whole or not at all."""
+    from gpt2.model.checkpoint import card_text
+
+    card = source.card or {"converted_from": {"format": source.format, "name": source.path.name}}
+    card = {**card, "weights": kind}
+    tensor = partial(packed_tensor, source.config, lambda name: float32(source.tensor(name)), kind)
+    with atomic_folder(path, "card.json") as folder:
+        write_packed(folder, source.config, kind, tensor)
+        source.tokenizer.save(folder)
+        write_json(folder / "card.json", card)
+        (folder / "README.md").write_text(card_text(source.config, card), encoding="utf-8")

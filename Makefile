@@ -21,8 +21,9 @@ PIP_ITSELF := $(BIN)/pip --disable-pip-version-check --no-input install --quiet 
 reproduce: $(VENV)/.corpus
 	$(BIN)/gpt2 reproduce $(ARGS)
 
+# two processes, each a file of tests at a time: much of a test is waiting for a program to start
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check --quiet .

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from gpt2.model.config import GPT2Config
 from gpt2.model.device import choose
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.tokens.shards import write_shards
-from gpt2.training.forecast import Asked, forecast
+from gpt2.training.forecast import Asked, forecast, peak
 from gpt2.training.optimizer import OptimizerConfig
 
 SIZES = {
@@ -56,8 +55,7 @@ def work() -> None:
     )
     done = train(config)
     steps = [row["seconds"] for row in done.metrics]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    sys.stdout.write(json.dumps({"step": statistics.median(steps), "peak": peak}) + "\n")
+    sys.stdout.write(json.dumps({"step": statistics.median(steps), "peak": peak("cpu")}) + "\n")
 
 
 def tokens(folder: Path, n_vocab: int) -> Path:

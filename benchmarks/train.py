@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from gpt2.model.config import GPT2Config
 from gpt2.model.device import choose
 from gpt2.model.transformer import GPT2
+from gpt2.training.forecast import peak
 
 MODELS = {
     # shape, sequences a step
@@ -194,14 +195,7 @@ def work(engine: str, model: str, threads: int, steps: int) -> None:
             ids = torch.randint(0, config.vocab_size // 4, (batch, config.n_ctx + 1), generator=generator)
             losses.append(step(ids))
             done += 1
-        print("\0" + json.dumps([time.perf_counter() - begun, losses, peak()]), flush=True)
-
-
-def peak() -> float:
-    """Highest resident memory of this process, in GB."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        print("\0" + json.dumps([time.perf_counter() - begun, losses, peak("cpu") / 1e9]), flush=True)
 
 
 class Worker:

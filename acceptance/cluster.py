@@ -23,8 +23,8 @@ from pathlib import Path
 from benchmarks.corpus import copied
 from gpt2.corpus import BuildConfig, build
 from gpt2.corpus.engine import Engine
-from gpt2.corpus.gold import read_gold
-from gpt2.corpus.warc_writer import Response, WarcWriter
+from gpt2.corpus.extract.gold import read_gold
+from gpt2.corpus.fetch.warc_writer import Response, WarcWriter
 from gpt2.errors import InputError
 from tests.corpora import html
 from tests.ray_cluster import ENVIRONMENT, Cluster, cluster

@@ -33,7 +33,7 @@ from web_crawl import (
 )
 
 from gpt2.corpus.fetch import read_outcomes, warc_files
-from gpt2.corpus.warc import records
+from gpt2.corpus.fetch.warc import records
 from gpt2.errors import InputError
 
 PAGES, HOSTS, KILLS, DELAY, WORKERS = 5_000, 400, 20, 0.25, 64

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 
+from gpt2.corpus.dedupe.minhash import expected_recall
 from gpt2.corpus.documents import SHARD, Document, write_documents
-from gpt2.corpus.minhash import expected_recall
 from gpt2.errors import InputError
 from tests.near_copies import exact_pairs, plainly_kept, planted
 

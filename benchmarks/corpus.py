@@ -11,7 +11,7 @@ C4's on both sides. De-duplication is MinHash with 14 bands of 8 over 5-grams in
                 four stages, 2 tasks on 2 workers (github.com/huggingface/datatrove, 0.10.1)
 
 Each is a process of its own, timed whole, with two worker processes; they take turns and medians are printed.
-Extraction is measured on the 121 marked pages as they are (gpt2.corpus.gold). datatrove is installed by itself:
+Extraction is measured on the 121 marked pages as they are (gpt2.corpus.extract.gold). datatrove is installed by itself:
 
     python -m venv peer && peer/bin/pip install 'datatrove[io,processing]==0.10.1' 'trafilatura<2' lxml_html_clean \\
         python-magic faust-cchardet spacy
@@ -38,7 +38,7 @@ import numpy as np
 
 from gpt2.corpus import read_documents
 from gpt2.corpus.extract import METHODS, document_of
-from gpt2.corpus.gold import Gold, counts, read_gold, scores
+from gpt2.corpus.extract.gold import Gold, counts, read_gold, scores
 from gpt2.errors import need
 
 PEER = """

@@ -14,11 +14,11 @@ import argparse
 import time
 from pathlib import Path
 
-from gpt2.corpus.documentation import RULES
 from gpt2.corpus.documents import read_documents
-from gpt2.corpus.extract import by_resiliparse, by_trafilatura
-from gpt2.corpus.fetch import WARC
-from gpt2.corpus.pages import read_pages
+from gpt2.corpus.extract.methods import by_resiliparse, by_trafilatura
+from gpt2.corpus.fetch.pages import read_pages
+from gpt2.corpus.fetch.warc import warc_files
+from gpt2.corpus.site.documentation import RULES
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     wanted = {d.url for d in read_documents(corpus / "documents" / "documents.parquet")}
     kept, seconds = {"fast": 0, "default": 0}, {"fast": 0.0, "default": 0.0}
     pages = 0
-    for page in read_pages(corpus / "pages" / WARC):
+    for page in (page for path in warc_files(corpus / "pages") for page in read_pages(path)):
         if page.url not in wanted:
             continue
         html, pages = page.text, pages + 1

@@ -27,8 +27,8 @@ from pathlib import Path
 
 import zstandard
 
-from gpt2.corpus.dumps import Reading, submissions
 from gpt2.corpus.links import gather
+from gpt2.corpus.links.dumps import Reading, submissions
 
 ROUNDS = 5
 Links = list[tuple[str, int]]

@@ -18,8 +18,8 @@ from pathlib import Path
 import trafilatura
 
 from gpt2.corpus.extract import Extractor, document_of, installed_methods
-from gpt2.corpus.gold import Gold, compare, read_gold
-from gpt2.corpus.pages import Page
+from gpt2.corpus.extract.gold import Gold, compare, read_gold
+from gpt2.corpus.fetch.pages import Page
 
 
 def main() -> None:

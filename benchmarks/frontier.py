@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from gpt2.corpus.frontier import Frontier
-from gpt2.corpus.schedule import Schedule
+from gpt2.corpus.fetch.frontier import Frontier
+from gpt2.corpus.fetch.schedule import Schedule
 
 LINKS, HOSTS = 1_000_000, 100_000
 

@@ -6,8 +6,8 @@ import re
 import zlib
 from pathlib import Path
 
-from gpt2.corpus.warc import warc_files
-from gpt2.corpus.warc_writer import Response, WarcWriter
+from gpt2.corpus.fetch.warc import warc_files
+from gpt2.corpus.fetch.warc_writer import Response, WarcWriter
 
 ARCHIVES = [
     *["IAH-urls-wget.warc.gz", "aut-example.warc.gz", "cc.warc.gz", "example-iana.org-chunked.warc"],

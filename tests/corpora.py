@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from gpt2.corpus import Built, Document, read_documents
-from gpt2.corpus.warc_writer import Response, WarcWriter
+from gpt2.corpus.fetch.warc_writer import Response, WarcWriter
 
 TEXT = (
     "the boats came into a harbour and people of town spoke about it with their neighbours that morning because "

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from gpt2.corpus.fetch import LOG, FetchConfig, Fetched, fetch, read_outcomes, warc_files
+from gpt2.corpus.fetch.pages import Page, outgoing_links, read_pages
 from gpt2.corpus.links import canonical
-from gpt2.corpus.pages import Page, outgoing_links, read_pages
 
 ROBOTS = "/robots.txt"
 

@@ -23,13 +23,13 @@ from local_server import ROBOTS, LocalServer, Reply, Script
 
 from gpt2.corpus import BuildConfig, build
 from gpt2.corpus.dedupe import DedupeConfig
-from gpt2.corpus.documentation import Site
 from gpt2.corpus.fetch import FetchConfig
 from gpt2.corpus.links import LinksConfig
+from gpt2.corpus.site.documentation import Site
 from gpt2.errors import BusyError, ConfigError, FetchError, FormatError, InputError, TooLittleData
 from gpt2.workspace import Json, Workspace
 
-steps, site = (importlib.import_module(f"gpt2.corpus.{name}") for name in ("build", "site"))
+steps, site = (importlib.import_module(f"gpt2.corpus.{name}") for name in ("build.recipe", "site.voted"))
 
 
 # A user's own text

@@ -21,11 +21,11 @@ from corpora import archive, check, documents, html, prose, reasons, short
 from gpt2.corpus import BuildConfig, Document, build, jobs
 from gpt2.corpus.documents import read_text, write_documents
 from gpt2.corpus.engine import Engine
+from gpt2.corpus.fetch.pages import read_pages
 from gpt2.corpus.funnel import EXAMPLES, Funnel
 from gpt2.corpus.links import Link
-from gpt2.corpus.pages import read_pages
+from gpt2.corpus.links.votes import Votes
 from gpt2.corpus.shards import one_per_address
-from gpt2.corpus.votes import Votes
 from gpt2.errors import ConfigError, FormatError, InputError
 from gpt2.workspace import Json
 

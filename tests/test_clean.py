@@ -15,14 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpt2
-from gpt2.corpus import mending, rules
-from gpt2.corpus.clean import OWN_TEXT, SITE, WEB, Cleaner, Dropped
+from gpt2.corpus.clean import OWN_TEXT, SITE, WEB, Cleaner, Dropped, mending, rules
+from gpt2.corpus.clean.frames import Frames
+from gpt2.corpus.clean.mending import PERHAPS_MOJIBAKE, Mending, SharedLines
+from gpt2.corpus.clean.quality import Reading
+from gpt2.corpus.clean.rules import Judging
 from gpt2.corpus.documents import Document
-from gpt2.corpus.frames import Frames
 from gpt2.corpus.links import canonical
-from gpt2.corpus.mending import PERHAPS_MOJIBAKE, Mending, SharedLines
-from gpt2.corpus.quality import Reading
-from gpt2.corpus.rules import Judging
 
 PROSE = (
     "It was in the spring of that year that the two of them had come down to the coast with all their things. "

@@ -15,11 +15,20 @@ from command_line import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import gpt2.corpus.clean as module
-from gpt2.corpus import mending, rules
-from gpt2.corpus.clean import OWN_TEXT, SITE, WEB, Cleaned, Cleaner, Dropped, Samples, clean
+import gpt2.corpus.clean.cleaner as module
+from gpt2.corpus.clean import mending, rules
+from gpt2.corpus.clean.cleaner import (
+    OWN_TEXT,
+    SITE,
+    WEB,
+    Cleaned,
+    Cleaner,
+    Dropped,
+    Samples,
+    clean,
+)
+from gpt2.corpus.clean.rule_lists import OFF, read_rules, settings_of, show_rules
 from gpt2.corpus.documents import Document, corpus_files, read_documents, write_documents
-from gpt2.corpus.rule_lists import OFF, read_rules, settings_of, show_rules
 from gpt2.errors import ConfigError, FormatError, InputError, TooLittleData
 
 WORDS = str.split("""

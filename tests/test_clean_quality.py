@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpt2
-from gpt2.corpus.mending import LongWords, Notices, UnendedLines
-from gpt2.corpus.quality import Reading
+from gpt2.corpus.clean.mending import LongWords, Notices, UnendedLines
+from gpt2.corpus.clean.quality import Reading
 
 # Gopher's and C4's measures as their papers and datatrove's filters have them, a few lines each
 

@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from gpt2.corpus import clusters
-from gpt2.corpus.clusters import Settled, first_of_each, meetings, repeated, settle
-from gpt2.corpus.minhash import Hashes, jaccard, shape, shingles, sign
+from gpt2.corpus.dedupe import clusters
+from gpt2.corpus.dedupe.clusters import Settled, first_of_each, meetings, repeated, settle
+from gpt2.corpus.dedupe.minhash import Hashes, jaccard, shape, shingles, sign
 
 
 def bucketed(rows: list[bytes], similarity: float) -> tuple[Hashes, np.ndarray, np.ndarray, list[Hashes]]:

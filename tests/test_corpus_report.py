@@ -12,8 +12,8 @@ from command_line import Run
 from corpora import archive, html, prose, short
 
 from gpt2.corpus import BuildConfig, Document, build, write_documents
+from gpt2.corpus.build.statistics import domain_name, measure, published_domains, read_published
 from gpt2.corpus.engine import Engine
-from gpt2.corpus.statistics import domain_name, measure, published_domains, read_published
 from gpt2.errors import FormatError, InputError, TooLittleData
 from gpt2.report.corpus import page, write_corpus_report
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2.corpus.dedupe import DedupeConfig, Duplicate, duplicates
 from gpt2.corpus.dedupe import settings as settings_of
-from gpt2.corpus.minhash import words_plainly
+from gpt2.corpus.dedupe.minhash import words_plainly
+from gpt2.corpus.dedupe.search import DedupeConfig, Duplicate, duplicates
 from gpt2.errors import ConfigError
 
 VOCABULARY = [f"word{i}" for i in range(3_000)]

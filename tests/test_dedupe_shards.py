@@ -18,12 +18,11 @@ import pytest
 from command_line import Run
 from near_copies import exact_pairs, plainly_kept, planted
 
-from gpt2.corpus import clusters
-from gpt2.corpus.dedupe import DedupeConfig, Deduped, dedupe, duplicates
+from gpt2.corpus.dedupe import DedupeConfig, Deduped, clusters, dedupe, duplicates
+from gpt2.corpus.dedupe.duplicates import largest_clusters, write_kept
+from gpt2.corpus.dedupe.minhash import words
+from gpt2.corpus.dedupe.recall import Sampled
 from gpt2.corpus.documents import SHARD, Document, read_documents, write_documents
-from gpt2.corpus.duplicates import largest_clusters, write_kept
-from gpt2.corpus.minhash import words
-from gpt2.corpus.recall import Sampled
 from gpt2.errors import FormatError, InputError
 
 BASE = [f"word{i}" for i in range(120)]

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from gpt2.corpus import documentation
-from gpt2.corpus.documentation import RULES, Site, cut, page_name, serve
 from gpt2.corpus.documents import Document
-from gpt2.corpus.pages import Page, outgoing_links
+from gpt2.corpus.fetch.pages import Page, outgoing_links
+from gpt2.corpus.site import documentation
+from gpt2.corpus.site.documentation import RULES, Site, cut, page_name, serve
 from gpt2.errors import FetchError
 
 
@@ -173,7 +173,7 @@ def test_a_server_that_ends_early_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
 def test_it_does_not_outlive_a_parent_that_was_killed() -> None:
     code = """
 import time
-from gpt2.corpus.documentation import serve
+from gpt2.corpus.site.documentation import serve
 with serve() as site:
     print(site.address, flush=True)
     time.sleep(100)

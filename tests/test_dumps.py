@@ -18,8 +18,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2.corpus import dumps
-from gpt2.corpus.dumps import Reading, Row, submissions
+from gpt2.corpus.links import dumps
+from gpt2.corpus.links.dumps import Reading, Row, submissions
 from gpt2.errors import FormatError, InputError
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import gpt2.corpus
 from gpt2.corpus.documents import Document, read_documents, write_documents
-from gpt2.corpus.extract import Method, extract, language_of, tidy
+from gpt2.corpus.extract.methods import Method, extract, language_of, tidy
 from gpt2.errors import ConfigError
 
 METHODS: list[Method] = ["default", "fast", "blocks"]

@@ -14,13 +14,13 @@ from pathlib import Path
 from local_server import LocalServer, Reply, Script, get, lines_of, pages_of
 
 from gpt2.corpus.fetch import LOG, warc_files
-from gpt2.corpus.pages import read_pages
+from gpt2.corpus.fetch.pages import read_pages
 
 CRAWL = """
 import sys
 from pathlib import Path
 from gpt2.corpus.fetch import FetchConfig, fetch
-from gpt2.corpus.pages import outgoing_links
+from gpt2.corpus.fetch.pages import outgoing_links
 fetch([sys.argv[1] + "/"], Path(sys.argv[2]), FetchConfig(delay=0, allow=frozenset({sys.argv[1][7:]})), outgoing_links)
 """
 

@@ -15,8 +15,8 @@ import aiohttp
 import pytest
 from local_server import FINE, LocalServer, Reply, Script, causes, pages_of
 
-from gpt2.corpus.addresses import PRIVATE, is_public
 from gpt2.corpus.fetch import FetchConfig, fetch, read_outcomes
+from gpt2.corpus.fetch.addresses import PRIVATE, is_public
 from gpt2.errors import FetchError
 
 # Redirects

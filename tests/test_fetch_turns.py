@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_server import ROBOTS, LocalServer, Reply, causes, get, lines_of, pages_of
 
-from gpt2.corpus import robots, schedule
-from gpt2.corpus.client import seconds
-from gpt2.corpus.fetch import SILENT, FetchConfig, fetch, read_outcomes, warc_files
-from gpt2.corpus.frontier import Frontier, Queue
-from gpt2.corpus.robots import read_rules
+from gpt2.corpus.fetch import robots, schedule
+from gpt2.corpus.fetch.client import seconds
+from gpt2.corpus.fetch.crawl import SILENT, FetchConfig, fetch, read_outcomes, warc_files
+from gpt2.corpus.fetch.frontier import Frontier, Queue
+from gpt2.corpus.fetch.robots import read_rules
 from gpt2.errors import ConfigError, InputError
 
 
@@ -186,7 +186,7 @@ def test_who_asks_can_be_reached_and_what_was_sent_can_be_kept(tmp_path: Path) -
         get(server, tmp_path, "/a", contact="someone@example.org", keep_requests=True)
         agents = {r.headers["user-agent"] for r in server.requests}
     assert agents == {"gpt2-workbench/0.1 (+someone@example.org)"}
-    from gpt2.corpus.warc import records
+    from gpt2.corpus.fetch.warc import records
 
     [path] = warc_files(tmp_path)
     [request] = [record for record in records(path) if record.kind == "request"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gpt2.corpus.extract import Method, extract
-from gpt2.corpus.gold import compare, counts, interval, read_gold, scores
+from gpt2.corpus.extract.gold import compare, counts, interval, read_gold, scores
 from gpt2.errors import FormatError, InputError
 
 LEAST: dict[Method, float] = {"default": 0.96, "fast": 0.905, "blocks": 0.963}

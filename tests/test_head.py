@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2.corpus.head import day, head_of
+from gpt2.corpus.extract.head import day, head_of
 
 
 @pytest.mark.parametrize(

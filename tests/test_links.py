@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gpt2.corpus.links import Link, canonical, canonical_by_parts, count_votes, read_links, voted
-from gpt2.corpus.pages import Page, outgoing_links
+from gpt2.corpus.fetch.pages import Page, outgoing_links
+from gpt2.corpus.links.address import canonical, canonical_by_parts
+from gpt2.corpus.links.gathering import Link, count_votes, read_links, voted
 from gpt2.errors import FormatError, InputError, TooLittleData
 
 SAME = {

@@ -16,9 +16,9 @@ import pyarrow.parquet
 import pytest
 from command_line import Run
 
-from gpt2.corpus.dumps import Reading
 from gpt2.corpus.links import LinksConfig, canonical, gather, read_links
-from gpt2.corpus.sources import entry, rows_of
+from gpt2.corpus.links.dumps import Reading
+from gpt2.corpus.links.sources import entry, rows_of
 from gpt2.errors import BusyError, FormatError, InputError, TooLittleData, WorkbenchError
 from gpt2.workspace import Workspace, file_digest
 
@@ -138,7 +138,7 @@ def test_hostile_xml_reaches_nothing(tmp_path: Path) -> None:
 
 
 def test_pages_of_a_warc_and_the_links_out_of_them(data: Path, tmp_path: Path) -> None:
-    from gpt2.corpus.pages import outgoing_links, read_pages
+    from gpt2.corpus.fetch.pages import outgoing_links, read_pages
 
     path = data / "warc" / "iana.warc.gz"
     pages = [page for page in read_pages(path) if not page.refusal]

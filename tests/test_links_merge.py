@@ -16,9 +16,10 @@ from command_line import spawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2.corpus import buckets, links
-from gpt2.corpus.buckets import Buckets, Merged, hash_of, merged
-from gpt2.corpus.links import LinksConfig, gather, read_links
+from gpt2.corpus.links import buckets
+from gpt2.corpus.links import gathering as links
+from gpt2.corpus.links.buckets import Buckets, Merged, hash_of, merged
+from gpt2.corpus.links.gathering import LinksConfig, gather, read_links
 
 ANY = LinksConfig(minimum_votes=0)
 
@@ -95,7 +96,8 @@ def test_the_result_is_one_and_the_same(tmp_path: Path, monkeypatch: pytest.Monk
 MEASURE = """
 import json, resource, sys
 from pathlib import Path
-from gpt2.corpus import buckets, links
+from gpt2.corpus.links import gathering as links
+from gpt2.corpus.links import buckets
 buckets.SPILL, buckets.LARGEST, links.ROWS_AT_ONCE = 1 << 20, 1 << 20, 1 << 12
 folder = Path(sys.argv[1])
 for n in (30_000, 300_000):

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2.corpus.blocklist import MEDIA_ENDINGS, MEDIA_HOSTS, REDDIT, host_of, under, wikipedia
 from gpt2.corpus.links import Gathered, LinksConfig, canonical, gather, read_links
-from gpt2.corpus.sift import SAMPLES, Sieve, rules_of
-from gpt2.corpus.sources import COLUMNS, entry
+from gpt2.corpus.links.blocklist import MEDIA_ENDINGS, MEDIA_HOSTS, REDDIT, host_of, under, wikipedia
+from gpt2.corpus.links.sift import SAMPLES, Sieve, rules_of
+from gpt2.corpus.links.sources import COLUMNS, entry
 from gpt2.errors import ConfigError, FormatError, InputError
 
 SUBREDDITS = "# no fiction\nr/Books\n/r/worldnews/\nnone_of_these\n\n  ART  # as it is written\n"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gpt2.corpus import minhash
-from gpt2.corpus.minhash import (
+from gpt2.corpus.dedupe import minhash
+from gpt2.corpus.dedupe.minhash import (
     Hashes,
     curve,
     distinct,

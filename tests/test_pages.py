@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2.corpus import pages
-from gpt2.corpus.pages import Page, Unpacking, decode_html, http_page
+from gpt2.corpus.fetch import pages
+from gpt2.corpus.fetch.pages import Page, Unpacking, decode_html, http_page
 
 # Bodies
 

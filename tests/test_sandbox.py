@@ -17,8 +17,8 @@ from mutations import mutated
 
 from gpt2.corpus.documents import Document
 from gpt2.corpus.extract import METHODS, Extractor
-from gpt2.corpus.pages import Page
-from gpt2.corpus.sandbox import Sandbox
+from gpt2.corpus.extract.sandbox import Sandbox
+from gpt2.corpus.fetch.pages import Page
 from gpt2.errors import ConfigError, MissingExtra
 
 ODD = textwrap.dedent("""
@@ -122,7 +122,7 @@ def test_no_child_is_left_behind(odd: str) -> None:
 def test_the_child_ends_with_its_parent_even_when_that_is_killed(word: str, odd: str, tmp_path: Path) -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from gpt2.corpus.sandbox import Sandbox\n"
+        "from gpt2.corpus.extract.sandbox import Sandbox\n"
         f"box = Sandbox({odd!r}, ('',), seconds=1.0 if {word!r} == 'abc' else 3.0)\n"
         f"print(box.call(b'pid').decode(), flush=True); box.call({word.encode()!r}); input()"
     )
@@ -141,7 +141,7 @@ def test_it_works_in_daemonic_workers_and_after_a_fork(odd: str) -> None:
     program = textwrap.dedent(f"""
         import multiprocessing, sys
         sys.path.insert(0, {str(sys.path[0])!r})
-        from gpt2.corpus.sandbox import Sandbox
+        from gpt2.corpus.extract.sandbox import Sandbox
         box = Sandbox({odd!r}, ("",))
         first = box.call(b"pid")
 

@@ -16,11 +16,12 @@ from command_line import Run
 from corpora import archive, check, counts, documents, html, reasons
 
 from gpt2 import Shards, Tokenizer
-from gpt2.corpus import BuildConfig, build, jobs, read_documents, takedown
+from gpt2.corpus import BuildConfig, build, jobs, read_documents
+from gpt2.corpus.build import takedown
+from gpt2.corpus.build.statistics import measure
+from gpt2.corpus.build.takedown import Removals, asked, read_removals, remove, still_held, to_rewrite
 from gpt2.corpus.documents import Document, write_documents
 from gpt2.corpus.engine import Engine
-from gpt2.corpus.statistics import measure
-from gpt2.corpus.takedown import Removals, asked, read_removals, remove, still_held, to_rewrite
 from gpt2.errors import BusyError, InputError
 from gpt2.tokens import trace
 from gpt2.tokens.shards import write_shards
@@ -108,7 +109,7 @@ def test_the_datasheet_agrees_with_what_is_left_after_every_removal(
 REMOVE = """
 import sys
 from pathlib import Path
-from gpt2.corpus.takedown import Removals, remove
+from gpt2.corpus.build.takedown import Removals, remove
 remove(Path(sys.argv[1]), Removals(domains=("one.org",)))
 """
 

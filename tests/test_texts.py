@@ -9,7 +9,7 @@ import pytest
 from command_line import Run
 
 from gpt2.corpus.documents import read_documents
-from gpt2.corpus.texts import extract_files
+from gpt2.corpus.extract.archives import extract_files
 from gpt2.errors import InputError, TooLittleData
 
 

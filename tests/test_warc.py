@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from warcio.archiveiterator import ArchiveIterator
 
-from gpt2.corpus import warc
-from gpt2.corpus.pages import read_pages
-from gpt2.corpus.warc import records
+from gpt2.corpus.fetch import warc
+from gpt2.corpus.fetch.pages import read_pages
+from gpt2.corpus.fetch.warc import records
 from gpt2.errors import FormatError, InputError, WorkbenchError
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from archives import members, written
 
-from gpt2.corpus.pages import read_pages
-from gpt2.corpus.warc import member_after, records
+from gpt2.corpus.fetch.pages import read_pages
+from gpt2.corpus.fetch.warc import member_after, records
 
 # Stretches
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from warc_checker import check_warc
 from warcio.archiveiterator import ArchiveIterator
 
-from gpt2.corpus.pages import Page, read_pages
-from gpt2.corpus.warc import warc_files
-from gpt2.corpus.warc_writer import Kept, Response, WarcWriter
+from gpt2.corpus.fetch.pages import Page, read_pages
+from gpt2.corpus.fetch.warc import warc_files
+from gpt2.corpus.fetch.warc_writer import Kept, Response, WarcWriter
 
 HTML = (("Content-Type", "text/html; charset=utf-8"), ("Content-Encoding", "gzip"), ("Content-Length", "7"))
 

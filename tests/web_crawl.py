@@ -18,7 +18,7 @@ from local_web import IDLE, LONGEST, TIMEOUT, LocalWeb
 
 from gpt2.corpus.extract import extract
 from gpt2.corpus.fetch import LOG, FetchConfig, read_outcomes, warc_files
-from gpt2.corpus.pages import Page, read_pages
+from gpt2.corpus.fetch.pages import Page, read_pages
 
 CRAWL = """
 import json, sys

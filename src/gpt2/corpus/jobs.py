@@ -29,7 +29,7 @@ from gpt2.corpus.documents import (
     read_text,
     text_files,
 )
-from gpt2.corpus.warc import member_after
+from gpt2.corpus.fetch.warc import member_after
 from gpt2.errors import InputError
 from gpt2.workspace import Json
 

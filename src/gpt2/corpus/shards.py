@@ -24,19 +24,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from gpt2.corpus.clean import Cleaner, Dropped
-from gpt2.corpus.datasheet import facts
+from gpt2.corpus.build.datasheet import facts
+from gpt2.corpus.build.takedown import Removals
+from gpt2.corpus.clean.cleaner import Cleaner, Dropped
+from gpt2.corpus.clean.frames import Frames, count_lines, write_table
+from gpt2.corpus.clean.mending import Mending, SharedLines
+from gpt2.corpus.clean.rules import Rules
 from gpt2.corpus.documents import SHARD, Document, parquet_rows, read_documents, write_documents
-from gpt2.corpus.extract import SECONDS, Extractor, Method
-from gpt2.corpus.frames import Frames, count_lines, write_table
+from gpt2.corpus.extract.methods import SECONDS, Extractor, Method
+from gpt2.corpus.fetch.pages import read_pages
 from gpt2.corpus.funnel import Funnel
 from gpt2.corpus.jobs import texts_of
-from gpt2.corpus.links import canonical
-from gpt2.corpus.mending import Mending, SharedLines
-from gpt2.corpus.pages import read_pages
-from gpt2.corpus.rules import Rules
-from gpt2.corpus.takedown import Removals
-from gpt2.corpus.votes import Votes, hash64
+from gpt2.corpus.links.address import canonical
+from gpt2.corpus.links.votes import Votes, hash64
 from gpt2.workspace import Json, atomic_write, file_digest, read_json, write_json
 
 TEXTS, DROPS = "texts-{:05d}.parquet", "drops-{:05d}.parquet"

@@ -30,9 +30,9 @@ def clean(
         Print the rules as a file to edit, and do nothing else.
     """
     from gpt2.corpus.clean import clean as run
+    from gpt2.corpus.clean.rule_lists import read_rules, settings_of
+    from gpt2.corpus.clean.rule_lists import show_rules as shown
     from gpt2.corpus.documents import corpus_files
-    from gpt2.corpus.rule_lists import read_rules, settings_of
-    from gpt2.corpus.rule_lists import show_rules as shown
 
     chosen = read_rules(rules)
     if show_rules:

@@ -52,8 +52,8 @@ def dedupe(
     """
     from gpt2.corpus.dedupe import dedupe as run
     from gpt2.corpus.dedupe import settings
+    from gpt2.corpus.dedupe.duplicates import largest_clusters, write_kept
     from gpt2.corpus.documents import corpus_files
-    from gpt2.corpus.duplicates import largest_clusters, write_kept
     from gpt2.errors import InputError
 
     shards = corpus_files(documents)

@@ -44,7 +44,7 @@ def extract(
         return show_comparison(compare, talk)
     if not pages or out is None:
         raise InputError("give WARC files and --out for the documents, or else --compare with a labelled set")
-    from gpt2.corpus.texts import extract_files
+    from gpt2.corpus.extract.archives import extract_files
 
     done = extract_files(pages, out, method, seconds, processes, talk.console)
     for fault in done.faults:
@@ -58,7 +58,7 @@ def extract(
 def show_comparison(gold: Path, talk: Talk) -> None:
     """Every installed method on a labelled set."""
     from gpt2.corpus.extract import installed_methods
-    from gpt2.corpus.gold import compare
+    from gpt2.corpus.extract.gold import compare
 
     rows = compare(gold, installed_methods(), talk.console)
     base = rows[0].pages_per_second

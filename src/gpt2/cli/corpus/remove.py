@@ -34,7 +34,7 @@ def remove(
     tokens:
         Folder of token shards made of the corpus: says which of its files must be written anew.
     """
-    from gpt2.corpus import takedown
+    from gpt2.corpus.build import takedown
 
     what = takedown.asked(url or (), domain or ())
     changed = takedown.remove(corpus, what)

@@ -19,7 +19,7 @@ def report(corpus: Path, /, *, data: Path | None = None, out: Path | None = None
     out:
         Page to write; report.html in the corpus's folder when not given.
     """
-    from gpt2.corpus.statistics import measure, published_domains
+    from gpt2.corpus.build.statistics import measure, published_domains
     from gpt2.report.corpus import write_corpus_report
 
     found = measure(corpus, published_domains(data), talk.console)

@@ -34,8 +34,8 @@ _HOMES = {
     "Model": "gpt2.model.checkpoint",
     "load": "gpt2.model.checkpoint",
     "convert": "gpt2.model.formats",
-    "generate": "gpt2.inference.engine",
-    "stream": "gpt2.inference.engine",
+    "generate": "gpt2.inference.continuations",
+    "stream": "gpt2.inference.continuations",
     "score": "gpt2.inference.scoring",
     "evaluate": "gpt2.evaluation.run",
     "verify": "gpt2.evaluation.verify",
@@ -45,6 +45,10 @@ _HOMES = {
     "Document": "gpt2.corpus.documents",
     "extract": "gpt2.corpus.extract",
     "BuildConfig": "gpt2.corpus.build",
+    "finetune_text": "gpt2.finetuning.text",
+    "TextConfig": "gpt2.finetuning.text",
+    "LoraConfig": "gpt2.finetuning.lora",
+    "load_adapter": "gpt2.finetuning.adapter",
     "ReproduceConfig": "gpt2.reproduce",
 }
 
@@ -53,17 +57,21 @@ __all__ = [
     "BuildConfig",
     "Document",
     "GPT2Config",
+    "LoraConfig",
     "Model",
     "OptimizerConfig",
     "ReproduceConfig",
     "Shards",
+    "TextConfig",
     "Tokenizer",
     "TrainConfig",
     "convert",
     "evaluate",
     "extract",
+    "finetune_text",
     "generate",
     "load",
+    "load_adapter",
     "score",
     "stream",
     "train",
@@ -76,7 +84,10 @@ if TYPE_CHECKING:
     from gpt2.corpus.extract import extract
     from gpt2.evaluation.run import evaluate
     from gpt2.evaluation.verify import verify
-    from gpt2.inference.engine import generate, stream
+    from gpt2.finetuning.adapter import load_adapter
+    from gpt2.finetuning.lora import LoraConfig
+    from gpt2.finetuning.text import TextConfig, finetune_text
+    from gpt2.inference.continuations import generate, stream
     from gpt2.inference.scoring import score
     from gpt2.model.checkpoint import Model, load
     from gpt2.model.config import GPT2Config

@@ -81,8 +81,8 @@ def weights_of(net: GPT2) -> str:
     return weights_digest(bare)
 
 
-def load_adapter(net: GPT2, folder: str | Path) -> GPT2:
-    """Put an adapter that we or `peft` wrote beside a network, in place.
+def load_adapter(net: GPT2, folder: str | Path, merge: bool = False) -> GPT2:
+    """Put an adapter that we or `peft` wrote beside a network, in place; with `merge`, into its weights.
 
     Raises `InputError` where there is none, `FormatError` when it is damaged, of another shape, of a kind that is
     more than A and B, or when its card says that it belongs to other weights.
@@ -107,7 +107,7 @@ def load_adapter(net: GPT2, folder: str | Path) -> GPT2:
         values = {name: finite(file.get_tensor(name), name, path) for name in found}
     for name, own in parameters(adapt(net, config)).items():
         own.data.copy_(values[name])
-    return net
+    return fuse(net) if merge else net
 
 
 def shapes_of(shape: GPT2Config, config: LoraConfig) -> dict[str, tuple[int, ...]]:

@@ -2,11 +2,15 @@
 
 gpt2 finetune text reproduce my_texts/ --out tuned
 
-text.py        gpt2 finetune text
+text.py        gpt2 finetune text, gpt2 finetune merge
 """
 
 from __future__ import annotations
 
 from cyclopts import App
 
+from gpt2.cli.finetune import text
+
 app = App(name="finetune", help="A trained model made into one for a purpose (paper 6).")
+app.command(text.text)
+app.command(text.merge)

@@ -14,7 +14,7 @@ import numpy as np
 
 from gpt2.console import QUIET, Console
 from gpt2.evaluation.metrics import Losses
-from gpt2.inference.engine import generate
+from gpt2.inference.continuations import generate
 from gpt2.inference.scoring import score_ids
 from gpt2.model.checkpoint import Model
 from gpt2.model.device import Compute

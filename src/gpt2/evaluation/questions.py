@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt2.inference.engine import generate_ids
+from gpt2.inference.continuations import generate_ids
 from gpt2.inference.sampling import Sampling
 from gpt2.inference.scoring import score
 from gpt2.model.checkpoint import Model

@@ -1,218 +1,333 @@
-"""Generating text: read the prompt once, then one token at a time from the keys and values already seen.
+"""Many texts going on at once: the scheduler over a runner.
 
-Prompts of equal length go through the network side by side. Each prompt draws from its own random
-generator, seeded by the seed and the prompt's place in the list, so a continuation does not depend on what
-else is in the batch. An empty prompt starts from <|endoftext|>, as the paper's unconditional samples do; a
-continuation ends there too. Of a prompt longer than the context the newest part is read. When the context
-is full, the newer half of it is read anew and generation goes on from there. Where one of `until` begins, a
-continuation ends before it, and texts that have ended are taken out of a batch.
+    engine = Engine(TorchRunner(model.net, slots=8), model.tokenizer)
+    stream = engine.submit(Request(model.tokenizer.encode("The meaning of"), max_tokens=20))
+    while stream.finish is None:
+        engine.step()
+        print(stream.take(), end="")
 
-    gpt2.generate(model, ["The meaning of life"], max_tokens=64, top_k=40, seed=0)
-    gpt2.generate(model, ["Q: What is life?\nA:"], max_tokens=64, temperature=0, until=["\n"])
+A step reads prompts, up to `PROMPT_TOKENS` of them, then gives each running text its next token, or several
+where drafts come true (`gpt2.inference.drafts`). A request enters as soon as a slot is free and leaves in the
+step in which it ends or after which it was cancelled. What a prompt has in common with a text in any slot,
+finished ones too, is copied instead of read, so examples before many questions and many continuations of one
+prompt are read once.
 
-With a lower number format the weights are cast once for all tokens; autocast alone would do it for each.
-Rejected: prompts of different lengths side by side behind padding, which every step then pays for.
+A text does not depend on its neighbours: it draws from its own generator, of its seed; the runner's arithmetic
+is the same in any company (`gpt2.inference.runner`); prompts are cut, and beginnings shared, only where that
+changes no bit. Where a runner cannot promise that, as on CUDA, texts may differ once two tokens are nearly
+equally likely.
+
+When a text has filled its room (the model's context), a request that slides has the newer half of it read
+anew and goes on; any other ends there, with finish "context".
+
+Threads: `submit` and `Stream.cancel` may be called from any thread, `step` from one at a time, which alone
+changes streams. A reader in another thread is given what `step` returns by whoever steps.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
-import torch
-import torch.nn.functional as F
-
-from gpt2.errors import ConfigError
-from gpt2.inference.sampling import Sampling, draw, generator
-from gpt2.model.checkpoint import Model
-from gpt2.model.config import GPT2Config
-from gpt2.model.device import DTYPES, PLAIN, Compute
-from gpt2.model.transformer import GPT2
+from gpt2.errors import ConfigError, InputError
+from gpt2.inference.drafts import Drafts
+from gpt2.inference.runner import Logits, Runner
+from gpt2.inference.sampling import Sampling, choose, generator, likeliest, log_probabilities
+from gpt2.inference.stops import StoppedText
 from gpt2.tokens.bpe import Tokenizer
 
-MAX_BATCH = 64
-KEYS_AT_ONCE = 2**28
-"""Numbers in the keys and values of a batch: 1 GB of float32."""
+PROMPT_TOKENS = 512
+"""Tokens of prompts that a step reads before the running texts go on."""
+
+Finish = Literal["stop", "length", "context", "cancelled", "error"]
+Allowed = Callable[[Sequence[int]], Sequence[int] | None]
 
 
-def generate(
-    model: Model,
-    prompts: Sequence[str] | str,
-    max_tokens: int = 64,
-    temperature: float = 1.0,
-    top_k: int | None = 40,
-    seed: int = 0,
-    compute: Compute | None = None,
-    until: Sequence[str] = (),
-) -> list[str]:
-    """Continuations only, one a prompt, each of at most `max_tokens` tokens and before any of `until`."""
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    tok = model.tokenizer
-    ids = generate_ids(
-        model, [tok.encode(t) for t in texts], max_tokens, Sampling(temperature, top_k), seed, compute, until
-    )
-    return [before(tok.decode(x), until) for x in ids]
+@dataclass(frozen=True)
+class Request:
+    """A text to go on from, and how."""
+
+    prompt: Sequence[int]
+    """Token ids; none starts a document, after <|endoftext|>."""
+    max_tokens: int = 64
+    """Tokens at most."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How they are drawn."""
+    seed: int = 0
+    """Decides the draws, with `number`."""
+    number: int = 0
+    """Which of several texts under one seed."""
+    stop: Sequence[str] = ()
+    """Strings before which the text ends; `Stream.ids` has the token that completes one."""
+    stop_tokens: Sequence[int] | None = None
+    """Tokens that end the text and are not part of it; not given, it is <|endoftext|>."""
+    logprobs: int | None = None
+    """Keep the log-probability of each token, and of so many likeliest ones."""
+    slide: bool = False
+    """Past the context, read the newer half of it anew and go on."""
+    allowed: Allowed | None = None
+    """Given the new ids so far, the ids that may come next; None for all."""
 
 
-def before(text: str, until: Sequence[str]) -> str:
-    """The text up to where the first of `until` begins."""
-    return text[: min((at for end in until if (at := text.find(end)) >= 0), default=None)]
+@dataclass(frozen=True)
+class Chosen:
+    """How likely a token was to the model itself, before any control."""
+
+    token: int
+    logprob: float
+    """Natural logarithm."""
+    top: list[tuple[int, float]]
+    """The likeliest tokens and their log-probabilities, the likeliest first."""
 
 
-def generate_ids(
-    model: Model,
-    prompts: Sequence[Sequence[int]],
-    max_tokens: int,
-    how: Sampling,
-    seed: int | Sequence[int] = 0,
-    compute: Compute | None = None,
-    until: Sequence[str] = (),
-) -> list[list[int]]:
-    """The same on token ids; <|endoftext|> ends a continuation and is not part of it.
+class Stream:
+    """A continuation that grows; made by `Engine.submit`."""
 
-    So does the token that completes one of `until`, which is part of it. A list of seeds has one a prompt,
-    and then its place in the list does not matter.
-    """
-    seeds = [(seed, i) for i in range(len(prompts))] if isinstance(seed, int) else [(s, 0) for s in seed]
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for i, prompt in enumerate(prompts):
-        by_length[len(prompt)].append(i)
-    out: list[list[int]] = [[] for _ in prompts]
-    for length, rows in by_length.items():
-        at_once = texts_at_once(model.net.config, length + max_tokens)
-        for k in range(0, len(rows), at_once):
-            own = rows[k : k + at_once]
-            generators = [generator(*seeds[i]) for i in own]
-            batch = Batch(model, [prompts[i] for i in own], max_tokens, how, generators, compute)
-            for i, ids in zip(own, go_on(batch, max_tokens, model.tokenizer, until), strict=True):
-                out[i] = ids
-    return out
+    def __init__(self, request: Request, prompt: list[int], room: int, tokenizer: Tokenizer) -> None:
+        self.request, self.prompt = request, prompt
+        self.ids: list[int] = []
+        """The new tokens."""
+        self.chosen: list[Chosen] = []
+        """With `logprobs`, one for each of them."""
+        self.text = ""
+        """What is certain of the continuation: whole characters, nothing of a stop string."""
+        self.finish: Finish | None = None
+        self.error: Exception | None = None
+        """What went wrong, where `finish` is "error"."""
+        self.view = prompt[-room:]
+        """The tokens that the next one is seen from."""
+        self.slot: int | None = None
+        self.cancelled = False
+        self.numbers = generator(request.seed, request.number)
+        self.drafts: Drafts | None = None
+        self._stops, self._taken = StoppedText(tokenizer, request.stop), 0
+        ends = request.stop_tokens
+        self._ends = frozenset([tokenizer.end_of_text] if ends is None else ends)
 
+    def cancel(self) -> None:
+        """Leave at the next step; from any thread."""
+        self.cancelled = True
 
-def go_on(batch: Batch, max_tokens: int, tok: Tokenizer, until: Sequence[str]) -> list[list[int]]:
-    """The continuations of a batch's rows, each up to its end."""
-    ends = [end.encode() for end in until]
-    reach = max(map(len, ends), default=0)  # a token is a byte at least, so an end lies in as many tokens
-    out: list[list[int]] = [[] for _ in batch.seen]
-    rows, done = list(range(len(out))), set[int]()  # rows that the batch still holds; those that have ended
-    for _ in range(max_tokens):
-        for row, token in zip(rows, batch.step(), strict=True):
-            if row in done:
-                continue
-            if token == tok.end_of_text:
-                done.add(row)
-                continue
-            out[row].append(token)
-            tail = tok.decode_bytes(out[row][-reach:]) if reach else b""
-            if any(end in tail for end in ends):
-                done.add(row)
-        if len(done) == len(rows):
-            break
-        if len(done) >= len(rows) / 4:  # to take rows out is to copy the others
-            batch.keep([place for place, row in enumerate(rows) if row not in done])
-            rows, done = [row for row in rows if row not in done], set()
-    return out
+    def take(self) -> str:
+        """What has become certain since the last call."""
+        text, self._taken = self.text[self._taken :], len(self.text)
+        return text
 
+    def draw(self, logits: Logits) -> int | None:
+        """Go on by one token; None when that ended the text."""
+        request = self.request
+        try:
+            allowed = request.allowed(self.ids) if request.allowed else None
+            if request.logprobs is not None:
+                logprobs = log_probabilities(logits)
+            token = choose(logits, request.sampling, self.numbers, self.prompt, self.ids, allowed)
+        except Exception as error:  # of a hook or of controls that leave no token: the others go on
+            self.error = error
+            return self.end("error")
+        if token in self._ends:
+            return self.end("stop")
+        self.ids.append(token)
+        self.view.append(token)
+        if request.logprobs is not None:
+            chosen = Chosen(token, float(logprobs[token]), likeliest(logprobs, request.logprobs))
+            self.chosen.append(chosen)
+        if self.drafts:
+            self.drafts.push(token)
+        self.text += self._stops.push(token)
+        if self._stops.stopped:
+            return self.end("stop")
+        return self.end("length") if len(self.ids) >= request.max_tokens else token
 
-def stream(
-    model: Model,
-    prompt: str,
-    max_tokens: int = 64,
-    temperature: float = 1.0,
-    top_k: int | None = 40,
-    seed: int = 0,
-    compute: Compute | None = None,
-) -> Iterator[str]:
-    """The continuation of one prompt piece by piece, as soon as whole characters are known."""
-    text = model.tokenizer.stream()
-    prompts = [model.tokenizer.encode(prompt)]
-    how = Sampling(temperature, top_k)
-    for (token,) in steps(model, prompts, max_tokens, how, [generator(seed, 0)], compute):
-        if token == model.tokenizer.end_of_text:
-            break
-        if piece := text.push(token):
-            yield piece
-    if piece := text.finish():
-        yield piece
+    def end(self, finish: Finish) -> None:
+        """The text is over."""
+        self.text += self._stops.finish()
+        self.finish = "stop" if self._stops.stopped else finish
 
 
-def steps(
-    model: Model,
-    prompts: Sequence[Sequence[int]],
-    max_tokens: int,
-    how: Sampling,
-    generators: list[torch.Generator],
-    compute: Compute | None = None,
-) -> Iterator[list[int]]:
-    """Prompts of equal length [B, T] -> the next ids [B], `max_tokens` times."""
-    batch = Batch(model, prompts, max_tokens, how, generators, compute)
-    for _ in range(max_tokens):
-        yield batch.step()
+class Engine:
+    """Texts that go on side by side on one runner. The tokenizer must be the model's."""
 
+    def __init__(self, runner: Runner, tokenizer: Tokenizer, drafts: bool = True) -> None:
+        self.runner, self.tokenizer, self.drafting = runner, tokenizer, drafts and runner.drafts > 0
+        self.waiting: deque[Stream] = deque()
+        self.reading: deque[Stream] = deque()
+        """Streams in slots of which more than the last token is still to be read."""
+        self.running: list[Stream] = []
+        self._held: list[list[int]] = [[] for _ in range(runner.slots)]
+        self._read = [0] * runner.slots
+        """How many of the held tokens were read as a prompt."""
+        self._free = deque(range(runner.slots))
+        """Slots of no stream, the longest unused first."""
+        self._lock = threading.Lock()
+        self.drafted = self.accepted = self.steps = 0
+        """Drafted tokens, those that came true, and steps of running texts so far."""
 
-class Batch:
-    """Texts of equal length that go on side by side, with the keys and values of what they have read."""
+    def submit(self, request: Request) -> Stream:
+        """Take a request in; it starts when a slot is free. From any thread.
 
-    def __init__(
-        self,
-        model: Model,
-        prompts: Sequence[Sequence[int]],
-        max_tokens: int,
-        how: Sampling,
-        generators: list[torch.Generator],
-        compute: Compute | None = None,
-    ) -> None:
-        if max_tokens < 1:
-            raise ConfigError(f"max_tokens must be at least 1, not {max_tokens}")
-        self.how, self.generators, self.compute = how, generators, compute or PLAIN
-        dtype, wte, self.context = DTYPES[self.compute.dtype], model.net.wte.weight, model.net.config.n_ctx
-        self.net, self.head = cast_once(model.net, dtype), wte.detach().to(dtype)
-        self.seen = [list(prompt) or [model.tokenizer.end_of_text] for prompt in prompts]
-        fresh = [ids[-self.context :] for ids in self.seen]
-        self.fresh = torch.tensor(fresh, device=wte.device)  # [B, T], not read yet
-        self.state = self.net.start(len(fresh), min(self.context, len(fresh[0]) + max_tokens), dtype)
+        Raises `ConfigError` or `InputError` for what cannot be done.
+        """
+        n, room = self.runner.config.vocab_size, self.runner.room
+        prompt = list(request.prompt) or [self.tokenizer.end_of_text]
+        if request.max_tokens < 1:
+            raise ConfigError(f"max_tokens must be at least 1, not {request.max_tokens}")
+        if request.logprobs is not None and not 0 <= request.logprobs <= n:
+            raise ConfigError(f"logprobs must be from 0 to {n}, not {request.logprobs}")
+        named = [*prompt, *request.sampling.logit_bias]
+        if wrong := [i for i in named if not 0 <= i < n]:
+            raise InputError(f"token {wrong[0]} is not in the model's vocabulary, whose ids are 0 to {n - 1}")
+        if len(prompt) > room and not request.slide:
+            raise InputError(
+                f"a prompt of {len(prompt)} tokens does not fit: the model reads {room} at a time; "
+                "cut it, or let the window slide"
+            )
+        stream = Stream(request, prompt, room, self.tokenizer)
+        with self._lock:
+            self.waiting.append(stream)
+        return stream
 
-    @torch.inference_mode()
-    def step(self) -> list[int]:
-        """The next ids [B]."""
-        if self.state.length + self.fresh.shape[1] > self.context:
-            newer = [ids[-max(1, self.context // 2) :] for ids in self.seen]
-            self.fresh = torch.tensor(newer, device=self.fresh.device)
-            self.state = replace(self.state, length=0)
-        with self.compute.autocast(self.fresh):
-            hidden = self.net.hidden(self.fresh, self.state)[:, -1]  # [B, C]: only the last needs logits
-        logits = F.linear(hidden.to(self.head.dtype), self.head).float()  # [B, V]
-        self.state = replace(self.state, length=self.state.length + self.fresh.shape[1])
-        chosen = draw(logits, self.how, self.generators)
-        ids: list[int] = chosen.tolist()
-        self.seen = [[*row, token][-self.context :] for row, token in zip(self.seen, ids, strict=True)]
-        self.fresh = chosen[:, None]
-        return ids
+    @property
+    def busy(self) -> bool:
+        """Whether any stream has not ended."""
+        return bool(self.waiting or self.reading or self.running)
 
-    @torch.inference_mode()
-    def keep(self, rows: list[int]) -> None:
-        """Go on with these rows alone."""
-        self.seen, self.generators = [self.seen[i] for i in rows], [self.generators[i] for i in rows]
-        self.fresh = self.fresh[rows]
-        for buffers in (self.state.keys, self.state.values):
-            for layer, old in enumerate(buffers):
-                buffers[layer] = old[rows]
+    def run(self) -> None:
+        """Step until all streams have ended."""
+        while self.busy:
+            self.step()
 
+    def step(self) -> list[Stream]:
+        """Read prompts, then go on with the running texts; the streams that grew or ended."""
+        return [*self._leave(), *self._read_prompts(), *self._go_on()]
 
-def texts_at_once(config: GPT2Config, length: int) -> int:
-    """Texts of up to `length` tokens whose keys and values may be held side by side."""
-    each = 2 * config.n_layer * config.n_embd * min(length, config.n_ctx)
-    return max(1, min(MAX_BATCH, KEYS_AT_ONCE // each))
+    def _leave(self) -> list[Stream]:
+        """Streams that were cancelled."""
+        with self._lock:
+            gone = [s for s in (*self.waiting, *self.reading, *self.running) if s.cancelled]
+            for stream in gone:
+                if stream in self.waiting:
+                    self.waiting.remove(stream)
+        for stream in gone:
+            if stream in self.reading:
+                self.reading.remove(stream)
+            if stream in self.running:
+                self.running.remove(stream)
+            stream.end("cancelled")
+            self._release(stream)
+        return gone
 
+    def _release(self, stream: Stream) -> None:
+        if stream.slot is not None:
+            self._free.append(stream.slot)
+            stream.slot, stream.drafts = None, None
 
-def cast_once(net: GPT2, dtype: torch.dtype) -> GPT2:
-    """The same network with the blocks' matrices in `dtype`; what need not be cast is shared with it."""
-    weights = {
-        name: p.detach().to(dtype) if name.startswith("h.") and p.dim() == 2 else p.detach()
-        for name, p in net.named_parameters()
-    }
-    with torch.device("meta"):
-        cast = GPT2(net.config)
-    cast.load_state_dict(weights, assign=True)
-    return cast.eval()
+    def _read_prompts(self) -> list[Stream]:
+        """Read what is waiting to be read, and draw the first token after it."""
+        grown, left, chunk = [], max(PROMPT_TOKENS, self.runner.chunk), self.runner.chunk
+        while left >= chunk and (self.reading or self._admit()):
+            stream = self.reading[0]
+            slot, view = self._slot(stream), stream.view
+            begin = len(self._held[slot])
+            end = len(view) if len(view) - begin <= left else (begin + left) // chunk * chunk
+            logits = self._run([slot], [view[begin:end]])
+            self._read[slot], left = end, left - (end - begin)
+            if end == len(view):
+                self.reading.popleft()
+                stream.draw(logits[0])
+                self._settle(stream)
+                grown.append(stream)
+        return grown
+
+    def _admit(self) -> bool:
+        """Give the next waiting stream a slot, and there what it has in common with any text held."""
+        with self._lock:
+            if not self.waiting or not self._free:
+                return False
+            stream = self.waiting.popleft()
+        shared = [self._in_common(stream.view, slot) for slot in range(self.runner.slots)]
+        most = max(shared)
+        slot = next((slot for slot in self._free if shared[slot] == most), self._free[0])
+        self._free.remove(slot)
+        if shared[slot] < most:
+            source = shared.index(most)
+            self.runner.copy(source, slot)
+            self._held[slot], self._read[slot] = list(self._held[source]), self._read[source]
+        self._cut(slot, most)
+        stream.slot = slot
+        if self.drafting:
+            stream.drafts = Drafts(stream.view)
+        self.reading.append(stream)
+        return True
+
+    def _in_common(self, view: list[int], slot: int) -> int:
+        """Tokens that a slot holds of a text, cut so that sharing them changes no bit; not its last one."""
+        held, chunk = self._held[slot], self.runner.chunk
+        most = min(len(view) - 1, len(held) if chunk == 1 else self._read[slot])
+        same = most
+        if held[:most] != view[:most]:
+            same = next(i for i in range(most) if held[i] != view[i])
+        return same // chunk * chunk
+
+    def _go_on(self) -> list[Stream]:
+        """One step of all running texts."""
+        streams = self.running
+        if not streams:
+            return []
+        self.steps += 1
+        rows = (1 + self.runner.drafts) // len(streams)  # more rows than that are no longer nearly free
+        drafts = [self._draft(stream, rows - 1) for stream in streams]
+        every = any(drafts)
+        slots = [self._slot(stream) for stream in streams]
+        logits = self._run(slots, [[s.view[-1], *draft] for s, draft in zip(streams, drafts, strict=True)], every)
+        self.running, at = [], 0
+        for stream, slot, draft in zip(streams, slots, drafts, strict=True):
+            good = 0
+            while stream.draw(logits[at + good]) is not None:
+                if good == len(draft) or stream.ids[-1] != draft[good]:
+                    break
+                good += 1
+            at += 1 + len(draft) if every else 1
+            if draft:
+                self.drafted, self.accepted = self.drafted + len(draft), self.accepted + good
+                self._cut(slot, len(self._held[slot]) - len(draft) + good)
+                if stream.drafts:
+                    stream.drafts.judge(draft, good)
+            self._settle(stream)
+        return streams
+
+    def _draft(self, stream: Stream, most: int) -> list[int]:
+        """Tokens that may come next, within the text's room and length."""
+        left = min(self.runner.room - len(stream.view), stream.request.max_tokens - len(stream.ids) - 1)
+        return stream.drafts.propose(min(most, left)) if stream.drafts else []
+
+    def _settle(self, stream: Stream) -> None:
+        """A stream that has drawn goes on, slides or leaves."""
+        if stream.finish is None and len(stream.view) > self.runner.room:
+            if stream.request.slide:
+                stream.view = stream.view[-max(1, self.runner.room // 2) :]
+                self._cut(self._slot(stream), 0)
+                self.reading.append(stream)
+                return
+            stream.end("context")
+        if stream.finish is None:
+            self.running.append(stream)
+        else:
+            self._release(stream)
+
+    def _run(self, slots: list[int], ids: list[list[int]], every: bool = False) -> Logits:
+        logits = self.runner.run(slots, ids, every)
+        for slot, new in zip(slots, ids, strict=True):
+            self._held[slot] += new
+        return logits
+
+    def _cut(self, slot: int, length: int) -> None:
+        self.runner.cut(slot, length)
+        del self._held[slot][length:]
+        self._read[slot] = min(self._read[slot], length)
+
+    def _slot(self, stream: Stream) -> int:
+        assert stream.slot is not None, "a stream that is read or runs has a slot"
+        return stream.slot

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpt2.inference.engine import generate_ids
+from gpt2.inference.continuations import generate_ids
 from gpt2.inference.sampling import Sampling
 from gpt2.model.checkpoint import Model
 from gpt2.model.device import Compute

@@ -6,13 +6,14 @@ gpt2 generate reproduce "The meaning of"
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-import gpt2
 from gpt2.cli.talk import (
     COMPUTING,
     TALK,
@@ -25,6 +26,56 @@ from gpt2.cli.talk import (
     text_or_input,
     typed_lines,
 )
+from gpt2.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gpt2.inference.engine import Engine, Request, Stream
+    from gpt2.inference.sampling import Sampling
+    from gpt2.tokens.bpe import Tokenizer
+
+Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
+Penalty = Annotated[float, Parameter(validator=Number(gt=-1e6, lt=1e6))]
+
+
+@Parameter(name="*", group=Group("Drawing", sort_key=80))
+@dataclass(frozen=True)
+class Drawing:
+    """How the next token is drawn; controls act in this order, from the penalties on."""
+
+    temperature: Annotated[float, Parameter(validator=Number(gte=0, lt=1e6))] = 1.0
+    """Divides the logits; 0 takes the most likely token each time."""
+    top_k: Whole = 40
+    """Draw among the k most likely tokens; 0 among all."""
+    top_p: Share = 1.0
+    """Draw among the most likely tokens that together have this probability."""
+    min_p: Share = 0.0
+    """Draw among tokens at least this share as likely as the most likely one."""
+    repetition_penalty: Annotated[float, Parameter(validator=Number(gt=0, lt=1e6))] = 1.0
+    """Above 1 makes tokens of prompt and continuation less likely."""
+    presence_penalty: Penalty = 0.0
+    """Taken from the logits of tokens that the continuation has."""
+    frequency_penalty: Penalty = 0.0
+    """Taken from them once for each time that the continuation has them."""
+    logit_bias: Annotated[tuple[str, ...], Parameter(negative=())] = field(default=())
+    """ID=NUMBER, added to the logit of a token; -inf forbids it. May be given several times."""
+
+    def sampling(self) -> Sampling:
+        """The same for the engine."""
+        from gpt2.inference.sampling import Sampling
+
+        return Sampling(
+            self.temperature,
+            self.top_k or None,
+            self.top_p,
+            self.min_p,
+            self.repetition_penalty,
+            self.presence_penalty,
+            self.frequency_penalty,
+            dict(bias(one) for one in self.logit_bias),
+        )
+
+
+DRAWING = Drawing()
 
 
 def generate(
@@ -32,10 +83,12 @@ def generate(
     prompt: str | None = None,
     *,
     max_tokens: Count = 100,
-    temperature: Annotated[float, Parameter(validator=Number(gte=0, lt=1e6))] = 1.0,
-    top_k: Whole = 40,
     samples: Count = 1,
+    until: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    window: Literal["slide", "stop"] = "slide",
+    logprobs: Whole | None = None,
     seed: Seed = 0,
+    drawing: Drawing = DRAWING,
     computing: Computing = COMPUTING,
     talk: Talk = TALK,
 ) -> None:
@@ -50,36 +103,95 @@ def generate(
         or one from standard input.
     max_tokens:
         Longest continuation.
-    temperature:
-        Divides the logits; 0 takes the most likely token each time.
-    top_k:
-        Draw among the k most likely tokens; 0 among all.
     samples:
         Continuations to draw.
+    until:
+        A text before which the continuation ends; may be given several times.
+    window:
+        Past the model's context, slide over the newer half of it or stop.
+    logprobs:
+        Show how likely each token was to the model, and so many of the likeliest in its place.
     seed:
         Decides the draws.
     """
-    compute = computing.choose()
-    m = open_model(model, compute)
-    how: dict[str, Any] = {
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_k": top_k or None,
-        "compute": compute,
-    }
+    from gpt2.inference.engine import Request
+
+    how, slide = drawing.sampling(), window == "slide"
+
+    def request(text: str, number: int = 0, seed: int = seed) -> Request:
+        ids = engine.tokenizer.encode(text)
+        return Request(ids, max_tokens, how, seed, number, until, logprobs=logprobs, slide=slide)
+
+    def go_on(text: str, seed: int = seed) -> None:
+        stream = engine.submit(request(text, seed=seed))
+        for piece in engine.pieces(stream):
+            talk.write(piece, end="")
+        talk.write("")
+        if stream.finish == "context":
+            talk.console.say("The model's context is full; --window slide goes on beyond it.")
+
+    engine = open_engine(model, computing, samples)
     if prompt is None and sys.stdin.isatty() and not talk.json:
         talk.console.say("Type a text to go on from; Ctrl-D ends.")
         for number, line in enumerate(typed_lines()):
-            for piece in gpt2.stream(m, line, seed=seed + number, **how):
-                talk.write(piece, end="")
-            talk.write("")
+            go_on(line, seed + number)
         return
     prompt = text_or_input(prompt)
-    if samples == 1 and not talk.json:
+    if samples == 1 and logprobs is None and not talk.json:
         talk.write(prompt, end="")
-        for piece in gpt2.stream(m, prompt, seed=seed, **how):
-            talk.write(piece, end="")
-        talk.write("")
+        go_on(prompt)
         return
-    texts = gpt2.generate(m, [prompt] * samples, seed=seed, **how)
-    talk.result({"prompt": prompt, "texts": texts}, "\n\n".join(prompt + t for t in texts))
+    streams = engine.run([request(prompt, number) for number in range(samples)])
+    found: dict[str, Any] = {
+        "prompt": prompt,
+        "texts": [stream.text for stream in streams],
+        "finish": [stream.finish for stream in streams],
+    }
+    parts = [prompt + stream.text for stream in streams]
+    if logprobs is not None:
+        found["logprobs"] = [likelihoods(stream, engine.tokenizer) for stream in streams]
+        parts = [f"{part}\n\n{shown(rows)}" for part, rows in zip(parts, found["logprobs"], strict=True)]
+    talk.result(found, "\n\n".join(parts))
+
+
+def open_engine(model: Path, computing: Computing, samples: int) -> Engine:
+    """The engine over the model at `model`, for so many texts side by side."""
+    from gpt2.inference.continuations import slots_for
+    from gpt2.inference.engine import Engine
+    from gpt2.inference.torch_runner import TorchRunner
+
+    compute = computing.choose()
+    m = open_model(model, compute)
+    slots = min(samples, slots_for(m.net.config, m.net.config.n_ctx))
+    return Engine(TorchRunner(m.net, slots, compute=compute), m.tokenizer)
+
+
+def bias(typed: str) -> tuple[int, float]:
+    """A token's id and its bias, out of `ID=NUMBER`."""
+    token, _, number = typed.partition("=")
+    try:
+        return int(token), float(number)
+    except ValueError:
+        raise ConfigError(f"--logit-bias is ID=NUMBER, as in 198=-inf, not {typed!r}") from None
+
+
+def likelihoods(stream: Stream, tok: Tokenizer) -> list[dict[str, Any]]:
+    """How likely each token of a continuation was, for `--json`."""
+    return [
+        {
+            "token": chosen.token,
+            "text": tok.decode([chosen.token]),
+            "logprob": chosen.logprob,
+            "top": [{"token": i, "text": tok.decode([i]), "logprob": p} for i, p in chosen.top],
+        }
+        for chosen in stream.chosen
+    ]
+
+
+def shown(rows: Sequence[dict[str, Any]]) -> str:
+    """The same for people: a line a token."""
+    return "\n".join(
+        f"{row['logprob']:8.3f} {row['text']!r}"
+        + "".join(f"   {top['logprob']:.3f} {top['text']!r}" for top in row["top"])
+        for row in rows
+    )

@@ -1,22 +1,22 @@
 """Answers in the model's own words: generation for the requests of tasks, many at a time.
 
-Requests that end alike are generated together, by the engine and under its rules. A request draws from its
-own seed, and its answer does not depend on what else is asked, up to float32's rounding of near ties.
-Of a prompt that does not fit into the context beside `max_tokens` the newest part is read, as
-lm-evaluation-harness has it; with an `ending`, which is read whole, the beginning is read instead: an article
-tells what matters first. Where `max_tokens` would leave a prompt less than half the context, it gets half,
-and the engine goes on from there as it does with any full context.
+All requests go to one engine, under its rules: what several prompts begin with, such as example pairs, is read
+once, and an answer that has ended makes room for the next. A request draws from its own seed, and its answer
+does not depend on what else is asked. Of a prompt that does not fit into the context beside `max_tokens` the
+newest part is read, as lm-evaluation-harness has it; with an `ending`, which is read whole, the beginning is
+read instead: an article tells what matters first. Where `max_tokens` would leave a prompt less than half the
+context, it gets half, and the engine goes on from there as it does with any full context.
 
     answer(model, [Generate("Q: What is the capital of France?\\nA:", 16, ["\\n"])], seeds=[0])
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 from gpt2.evaluation.task import Generate
-from gpt2.inference.engine import before, generate_ids
+from gpt2.inference.continuations import continuations
+from gpt2.inference.engine import Request
 from gpt2.inference.sampling import Sampling
 from gpt2.model.checkpoint import Model
 from gpt2.model.device import Compute
@@ -29,17 +29,18 @@ def answer(
 
     `seeds` has one number a request; greedy requests (`top_k` None) do not use it.
     """
-    alike: dict[tuple[int, tuple[str, ...], int | None], list[int]] = defaultdict(list)
-    for i, request in enumerate(requests):
-        alike[request.max_tokens, tuple(request.until), request.top_k].append(i)
-    tok, out = model.tokenizer, [""] * len(requests)
-    for (max_tokens, until, top_k), rows in alike.items():
-        prompts = [prompt_ids(model, requests[i]) for i in rows]
-        how = Sampling(0.0) if top_k is None else Sampling(1.0, top_k)
-        found = generate_ids(model, prompts, max_tokens, how, [seeds[i] for i in rows], compute, until)
-        for i, ids in zip(rows, found, strict=True):
-            out[i] = before(tok.decode(ids), until)
-    return out
+    asked = [
+        Request(
+            prompt_ids(model, request), request.max_tokens, how(request), seed, stop=request.until, slide=True
+        )
+        for request, seed in zip(requests, seeds, strict=True)
+    ]
+    return [stream.text for stream in continuations(model, asked, compute)]
+
+
+def how(request: Generate) -> Sampling:
+    """Greedy, or among the k most likely tokens."""
+    return Sampling(0.0) if request.top_k is None else Sampling(1.0, request.top_k)
 
 
 def prompt_ids(model: Model, request: Generate) -> list[int]:

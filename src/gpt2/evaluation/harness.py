@@ -12,7 +12,6 @@ what makes it faster than the harness's own way of running the same weights.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from typing import Any
 from gpt2.console import Console
 from gpt2.errors import ConfigError, need
 from gpt2.evaluation.generation import room_beside
-from gpt2.inference.engine import before, generate_ids
+from gpt2.inference.continuations import continuations
+from gpt2.inference.engine import Request
 from gpt2.inference.sampling import Sampling
 from gpt2.inference.scoring import Score, joined, score_pieces
 from gpt2.model.checkpoint import Model, load
@@ -96,19 +96,13 @@ class Harness(TemplateLM):  # type: ignore[misc]
 
         Raises `ConfigError` for settings that the engine does not have, such as beams.
         """
-        tok, out = self.model.tokenizer, [""] * len(requests)
-        alike: dict[tuple[int, tuple[str, ...], Sampling], list[int]] = defaultdict(list)
-        for i, request in enumerate(requests):
-            alike[how(dict(request.args[1]))].append(i)
+        asked = []
+        for number, request in enumerate(requests):
+            max_tokens, until, sampling = how(dict(request.args[1]))
+            ids = self.tok_encode(request.args[0])[-room_beside(self.model, max_tokens) :]
+            asked.append(Request(ids, max_tokens, sampling, number, stop=until, slide=True))
         with self.console.progress("generating", len(requests), "requests") as bar:
-            for (max_tokens, until, sampling), rows in alike.items():
-                room = room_beside(self.model, max_tokens)
-                prompts = [tok.encode(requests[i].args[0])[-room:] for i in rows]
-                found = generate_ids(self.model, prompts, max_tokens, sampling, rows, self.compute, until)
-                for i, ids in zip(rows, found, strict=True):
-                    out[i] = before(tok.decode(ids), until)
-                bar.advance(len(rows))
-        return out
+            return [stream.text for stream in continuations(self.model, asked, self.compute, bar.advance)]
 
 
 def how(settings: dict[str, Any]) -> tuple[int, tuple[str, ...], Sampling]:
@@ -116,13 +110,17 @@ def how(settings: dict[str, Any]) -> tuple[int, tuple[str, ...], Sampling]:
     wanted = dict(normalize_gen_kwargs(settings))
     until, max_tokens, sample = wanted.pop("until"), wanted.pop("max_gen_toks"), wanted.pop("do_sample")
     temperature, top_k = wanted.pop("temperature", 0.0), wanted.pop("top_k", None)
-    strange = sorted(name for name, value in wanted.items() if value not in NEUTRAL)
-    if strange and (sample or strange != ["top_p"]):
+    top_p, min_p = float(wanted.pop("top_p", None) or 1.0), float(wanted.pop("min_p", None) or 0.0)
+    penalty = float(wanted.pop("repetition_penalty", None) or 1.0)
+    if strange := sorted(name for name, value in wanted.items() if value not in NEUTRAL):
         raise ConfigError(
             f"the engine has no {', '.join(strange)}; set it aside, as in --gen_kwargs {strange[0]}=1"
         )
-    sampling = Sampling(float(temperature) or 1.0, int(top_k) if top_k else None) if sample else Sampling(0.0)
-    return int(max_tokens), tuple(until), sampling
+    sampling = Sampling(0.0, repetition_penalty=penalty)
+    if sample:
+        k = int(top_k) if top_k else None
+        sampling = Sampling(float(temperature) or 1.0, k, top_p, min_p, penalty)
+    return int(max_tokens), tuple(end for end in until if end), sampling
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """What a model can be asked when it is verified: each kind of question, and what the model answers.
 
 A question is asked of the product's own paths where it has them: greedy continuations of the engine with its
-cache, losses of `score`. A penalty for repetition, which the engine lacks, is applied here, token by token
-and without a cache. A batch is cut from a text that the user has, because a text is found by its digest or
+cache, losses of `score`. A batch is cut from a text that the user has, because a text is found by its digest or
 not at all, and every figure of it depends on every character. Its tokens are laid out as llm.c does it. The
 pass over a batch takes the plain loss of all logits, not the trainer's chunked one, for the logits are
 themselves a question. Gradients are taken of parameters that share their numbers with the network's, and
@@ -144,16 +143,9 @@ def tokens(subject: Subject, texts: Sequence[str]) -> list[list[int]]:
 def greedy(
     subject: Subject, ids: Sequence[int], count: int, repetition_penalty: float | None = None
 ) -> list[int]:
-    """The continuation by the most likely token each time: the engine's, or with Keskar et al.'s penalty."""
-    if repetition_penalty is None:
-        return generate_ids(subject.model, [ids], count, Sampling(temperature=0))[0]
-    seen = list(ids)
-    for _ in range(count):
-        logits = subject.logits(seen)  # [V]
-        old = logits[seen]
-        logits[seen] = torch.where(old < 0, old * repetition_penalty, old / repetition_penalty)
-        seen.append(int(logits.argmax()))
-    return seen[len(ids) :]
+    """The continuation by the most likely token each time, perhaps with Keskar et al.'s penalty."""
+    how = Sampling(0.0, repetition_penalty=repetition_penalty or 1.0)
+    return generate_ids(subject.model, [ids], count, how)[0]
 
 
 def argmax(subject: Subject, ids: Sequence[int]) -> int:

@@ -14,10 +14,9 @@ is read anew and generation goes on from there; with `slide=False` both are refu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypedDict, Unpack
 
-from gpt2.errors import ConfigError
 from gpt2.inference.engine import Engine, Request, Stream
 from gpt2.inference.sampling import Sampling
 from gpt2.inference.torch_runner import TorchRunner
@@ -105,32 +104,17 @@ def stream(
     how = Sampling(temperature, top_k, **controls)
     request = Request(model.tokenizer.encode(prompt), max_tokens, how, seed, 0, until, slide=slide)
     engine = engine_for(model, [request], compute)
-    yield from pieces(engine, engine.submit(request))
+    yield from engine.pieces(engine.submit(request))
 
 
-def pieces(engine: Engine, growing: Stream) -> Iterator[str]:
-    """The text of a stream as it comes; leaving off cancels it."""
-    try:
-        while growing.finish is None:
-            engine.step()
-            if piece := growing.take():
-                yield piece
-    finally:
-        growing.cancel()
-    if growing.error:
-        raise growing.error
-
-
-def continuations(model: Model, requests: Sequence[Request], compute: Compute | None = None) -> list[Stream]:
-    """Every request's finished stream, with tokens, text and, where asked for, log-probabilities."""
-    if not requests:
-        return []
-    engine = engine_for(model, requests, compute)
-    streams = [engine.submit(request) for request in requests]
-    while engine.busy:
-        if failed := [s for s in engine.step() if s.error]:
-            raise failed[0].error or ConfigError("a stream failed")
-    return streams
+def continuations(
+    model: Model,
+    requests: Sequence[Request],
+    compute: Compute | None = None,
+    ended: Callable[[int], object] = bool,
+) -> list[Stream]:
+    """Every request's finished stream; see `Engine.run`."""
+    return engine_for(model, requests, compute).run(requests, ended) if requests else []
 
 
 def engine_for(model: Model, requests: Sequence[Request], compute: Compute | None = None) -> Engine:

@@ -2,9 +2,7 @@
 
     engine = Engine(TorchRunner(model.net, slots=8), model.tokenizer)
     stream = engine.submit(Request(model.tokenizer.encode("The meaning of"), max_tokens=20))
-    while stream.finish is None:
-        engine.step()
-        print(stream.take(), end="")
+    for piece in engine.pieces(stream): print(piece, end="")
 
 A step reads prompts, up to `PROMPT_TOKENS` of them, then gives each running text its next token, or several
 where drafts come true (`gpt2.inference.drafts`). A request enters as soon as a slot is free and leaves in the
@@ -28,7 +26,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -116,33 +114,33 @@ class Stream:
         text, self._taken = self.text[self._taken :], len(self.text)
         return text
 
-    def draw(self, logits: Logits) -> int | None:
-        """Go on by one token; None when that ended the text."""
+    def draw(self, logits: Logits) -> bool:
+        """Go on by one token; whether the text goes on after it."""
         request = self.request
         try:
             allowed = request.allowed(self.ids) if request.allowed else None
-            if request.logprobs is not None:
-                logprobs = log_probabilities(logits)
             token = choose(logits, request.sampling, self.numbers, self.prompt, self.ids, allowed)
-        except Exception as error:  # of a hook or of controls that leave no token: the others go on
+        except Exception as error:  # of a hook, or of controls that leave no token: the others go on
             self.error = error
-            return self.end("error")
+            self.end("error")
+            return False
         if token in self._ends:
-            return self.end("stop")
+            self.end("stop")
+            return False
         self.ids.append(token)
         self.view.append(token)
         if request.logprobs is not None:
-            chosen = Chosen(token, float(logprobs[token]), likeliest(logprobs, request.logprobs))
-            self.chosen.append(chosen)
+            logprobs = log_probabilities(logits)
+            self.chosen.append(Chosen(token, float(logprobs[token]), likeliest(logprobs, request.logprobs)))
         if self.drafts:
             self.drafts.push(token)
         self.text += self._stops.push(token)
-        if self._stops.stopped:
-            return self.end("stop")
-        return self.end("length") if len(self.ids) >= request.max_tokens else token
+        if self._stops.stopped or len(self.ids) >= request.max_tokens:
+            self.end("length")
+        return self.finish is None
 
     def end(self, finish: Finish) -> None:
-        """The text is over."""
+        """The text is over; a stop string in it is the reason, whatever else is."""
         self.text += self._stops.finish()
         self.finish = "stop" if self._stops.stopped else finish
 
@@ -194,10 +192,31 @@ class Engine:
         """Whether any stream has not ended."""
         return bool(self.waiting or self.reading or self.running)
 
-    def run(self) -> None:
-        """Step until all streams have ended."""
-        while self.busy:
-            self.step()
+    def run(self, requests: Sequence[Request], ended: Callable[[int], object] = bool) -> list[Stream]:
+        """Every request's finished stream, with tokens, text and, where asked for, log-probabilities.
+
+        `ended` is told how many have ended, step by step. The first error of a stream is raised.
+        """
+        streams = [self.submit(request) for request in requests]
+        while any(stream.finish is None for stream in streams):
+            grown = self.step()
+            for error in (stream.error for stream in grown):
+                if error:
+                    raise error
+            ended(sum(stream.finish is not None for stream in grown))
+        return streams
+
+    def pieces(self, stream: Stream) -> Iterator[str]:
+        """The text of a stream as it becomes certain, step by step; leaving off cancels it."""
+        try:
+            while stream.finish is None:
+                self.step()
+                if piece := stream.take():
+                    yield piece
+        finally:
+            stream.cancel()
+        if stream.error:
+            raise stream.error
 
     def step(self) -> list[Stream]:
         """Read prompts, then go on with the running texts; the streams that grew or ended."""
@@ -281,13 +300,13 @@ class Engine:
         drafts = [self._draft(stream, rows - 1) for stream in streams]
         every = any(drafts)
         slots = [self._slot(stream) for stream in streams]
-        logits = self._run(slots, [[s.view[-1], *draft] for s, draft in zip(streams, drafts, strict=True)], every)
+        logits = self._run(
+            slots, [[s.view[-1], *draft] for s, draft in zip(streams, drafts, strict=True)], every
+        )
         self.running, at = [], 0
         for stream, slot, draft in zip(streams, slots, drafts, strict=True):
             good = 0
-            while stream.draw(logits[at + good]) is not None:
-                if good == len(draft) or stream.ids[-1] != draft[good]:
-                    break
+            while stream.draw(logits[at + good]) and good < len(draft) and stream.ids[-1] == draft[good]:
                 good += 1
             at += 1 + len(draft) if every else 1
             if draft:

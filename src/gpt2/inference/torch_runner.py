@@ -24,6 +24,7 @@ Shapes in comments: n rows, C channels, H heads, D channels of a head, S tokens 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -96,7 +97,7 @@ class TorchRunner:
             self.lengths[slot] += len(new)
         if together:
             lengths = [len(piece.ids) for piece in together]
-            for piece, hidden in zip(together, self.hidden(together).split(lengths), strict=True):
+            for piece, hidden in zip(together, torch.split(self.hidden(together), lengths), strict=True):
                 parts[piece.call].append(hidden)
         wanted = torch.cat([h if every else h[-1:] for part in parts for h in (part if every else part[-1:])])
         return self.logits(wanted).float().cpu().numpy()
@@ -135,7 +136,7 @@ class TorchRunner:
         x = x.to(self.dtype)
         if len(x) <= self.at_once:
             return layer(x)
-        return torch.cat([layer(some) for some in x.split(self.at_once)])
+        return torch.cat([layer(some) for some in torch.split(x, self.at_once)])
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, C] -> [n, V]."""
@@ -160,7 +161,7 @@ class TorchRunner:
 def pieces(slot: int, begin: int, ids: Sequence[int], call: int) -> list[Piece]:
     """A text's new tokens, cut at multiples of `CHUNK` of the whole text."""
     cuts = [0, *range(CHUNK - begin % CHUNK, len(ids), CHUNK), len(ids)]
-    return [Piece(slot, begin + a, ids[a:b], call) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [Piece(slot, begin + a, ids[a:b], call) for a, b in pairwise(cuts)]
 
 
 TRIED: dict[tuple[object, ...], bool] = {}

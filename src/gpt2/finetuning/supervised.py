@@ -192,8 +192,9 @@ def learn(
             course.prepare(at)
             value = loss(at)
             value.backward()  # type: ignore[no-untyped-call]
+            found = float(value.detach())
             norm = float(torch.nn.utils.clip_grad_norm_(course.trained(), config.optimizer.clip))
-            if not math.isfinite(float(value)) or not math.isfinite(norm):
+            if not math.isfinite(found) or not math.isfinite(norm):
                 raise WorkbenchError(
                     f"the loss is no number at step {at + 1}; take a lower learning rate than "
                     f"{config.optimizer.learning_rate:g}"
@@ -201,8 +202,8 @@ def learn(
             course.update()
             at += 1
             spent = round(time.perf_counter() - begun, 4)
-            log.write(step=at, loss=round(float(value), 5), gradient_norm=round(norm, 4), seconds=spent)
-            bar.advance(1, f"loss {float(value):.3f}")
+            log.write(step=at, loss=round(found, 5), gradient_norm=round(norm, 4), seconds=spent)
+            bar.advance(1, f"loss {found:.3f}")
             if stopping.signal or (at < steps and course.due()):
                 course.save(at)
             if stopping.signal:

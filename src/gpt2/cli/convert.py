@@ -2,6 +2,7 @@
 
 gpt2 convert reproduce for-transformers --to huggingface
 gpt2 convert gpt2_124M.bin gpt2.gguf --to gguf --kind q8_0
+gpt2 convert reproduce small --to int8
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ def convert(
     source: Path,
     target: Path,
     *,
-    to: Literal["workbench", "openai", "huggingface", "nanogpt", "llmc", "gguf"],
+    to: Literal["workbench", "openai", "huggingface", "nanogpt", "llmc", "gguf", "int8", "int4", "bfloat16"],
     kind: Literal["float32", "bfloat16", "f32", "f16", "q8_0"] | None = None,
     talk: Talk = TALK,
 ) -> None:
@@ -28,9 +29,9 @@ def convert(
     source:
         File or folder of a model in any known format, found by its content, or its name on the hub.
     target:
-        Folder to write (workbench, openai, huggingface) or file (nanogpt, llmc, gguf); nothing is replaced.
+        Folder to write, or for nanogpt, llmc and gguf a file; nothing is replaced.
     to:
-        The format to write.
+        The format to write. int8, int4 and bfloat16 are ours, rounded, for quick generation on a processor.
     kind:
         Number format: for llmc float32 or bfloat16, for gguf f32, f16 or q8_0; the first when not given.
     """

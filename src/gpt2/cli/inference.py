@@ -1,6 +1,7 @@
 """gpt2 generate: going on from a text.
 
 gpt2 generate reproduce "The meaning of"
+gpt2 generate reproduce "The meaning of" --dtype int8
 """
 
 from __future__ import annotations
@@ -15,21 +16,20 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from gpt2.cli.talk import (
-    COMPUTING,
+    LIGHTLY,
     TALK,
-    Computing,
+    ComputingLightly,
     Count,
     Seed,
     Talk,
     Whole,
-    open_model,
     text_or_input,
     typed_lines,
 )
 from gpt2.errors import ConfigError
 
 if TYPE_CHECKING:
-    from gpt2.inference.engine import Engine, Request, Stream
+    from gpt2.inference.engine import Request, Stream
     from gpt2.inference.sampling import Sampling
     from gpt2.tokens.bpe import Tokenizer
 
@@ -89,7 +89,7 @@ def generate(
     logprobs: Whole | None = None,
     seed: Seed = 0,
     drawing: Drawing = DRAWING,
-    computing: Computing = COMPUTING,
+    computing: ComputingLightly = LIGHTLY,
     talk: Talk = TALK,
 ) -> None:
     """Go on from a text.
@@ -114,6 +114,7 @@ def generate(
     seed:
         Decides the draws.
     """
+    from gpt2.inference.continuations import open_engine
     from gpt2.inference.engine import Request
 
     how, slide = drawing.sampling(), window == "slide"
@@ -130,7 +131,7 @@ def generate(
         if stream.finish == "context":
             talk.console.say("The model's context is full; --window slide goes on beyond it.")
 
-    engine = open_engine(model, computing, samples)
+    engine = open_engine(model, samples, computing.device, computing.dtype, computing.threads, talk.console)
     if prompt is None and sys.stdin.isatty() and not talk.json:
         talk.console.say("Type a text to go on from; Ctrl-D ends.")
         for number, line in enumerate(typed_lines()):
@@ -152,18 +153,6 @@ def generate(
         found["logprobs"] = [likelihoods(stream, engine.tokenizer) for stream in streams]
         parts = [f"{part}\n\n{shown(rows)}" for part, rows in zip(parts, found["logprobs"], strict=True)]
     talk.result(found, "\n\n".join(parts))
-
-
-def open_engine(model: Path, computing: Computing, samples: int) -> Engine:
-    """The engine over the model at `model`, for so many texts side by side."""
-    from gpt2.inference.continuations import slots_for
-    from gpt2.inference.engine import Engine
-    from gpt2.inference.torch_runner import TorchRunner
-
-    compute = computing.choose()
-    m = open_model(model, compute)
-    slots = min(samples, slots_for(m.net.config, m.net.config.n_ctx))
-    return Engine(TorchRunner(m.net, slots, compute=compute), m.tokenizer)
 
 
 def bias(typed: str) -> tuple[int, float]:

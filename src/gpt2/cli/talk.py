@@ -90,6 +90,16 @@ class ComputingExactly(Computing):
     """Format of matrix products; auto takes bfloat16 where the hardware multiplies it."""
 
 
+@Parameter(name="*", group=Group("Computing", sort_key=90))
+@dataclass(frozen=True)
+class ComputingLightly(Computing):
+    """The same, with weights in fewer bits to choose from."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "int8", "int4"] = "auto"
+    """Format of matrix products; auto takes bfloat16 where the hardware multiplies it. int8 and int4 keep a copy
+    of the weights in 8 and 4 bits in the cache, and are the quickest on a processor."""
+
+
 @Parameter(name="*", group=Group("Output", sort_key=99))
 @dataclass(frozen=True)
 class Talk:
@@ -133,7 +143,7 @@ class Talk:
             ) from None
 
 
-TALK, COMPUTING, EXACTLY = Talk(), Computing(), ComputingExactly()
+TALK, COMPUTING, EXACTLY, LIGHTLY = Talk(), Computing(), ComputingExactly(), ComputingLightly()
 
 
 def in_utf8() -> bool:

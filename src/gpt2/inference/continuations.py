@@ -1,4 +1,4 @@
-"""Going on from texts with a model of ours: what programs call, over the engine and the torch runner.
+"""Going on from texts with a model of ours: what programs call, over the engine and a runner.
 
     gpt2.generate(model, ["The meaning of life"], max_tokens=64, top_k=40, seed=0)
     gpt2.generate(model, ["Q: What is life?\nA:"], max_tokens=64, temperature=0, until=["\n"])
@@ -10,19 +10,28 @@ too. Each prompt draws from its own random generator, seeded by the seed and the
 a continuation does not depend on what else is in the list (`gpt2.inference.engine` says how far that holds).
 Of a prompt longer than the context the newest part is read, and when the context is full, the newer half of it
 is read anew and generation goes on from there; with `slide=False` both are refused or end the text.
+
+A model is a `gpt2.Model`, which the torch runner computes, or a `NativeModel` in low-bit weights, which the
+kernels compute; with the latter nothing here imports torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypedDict, Unpack
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from gpt2.console import QUIET, Console
+from gpt2.errors import ConfigError, MissingExtra
 from gpt2.inference.engine import Engine, Request, Stream
+from gpt2.inference.native import NativeModel, open_native
 from gpt2.inference.sampling import Sampling
-from gpt2.inference.torch_runner import TorchRunner
-from gpt2.model.checkpoint import Model
 from gpt2.model.config import GPT2Config
-from gpt2.model.device import Compute
+from gpt2.model.packed import is_packed
+
+if TYPE_CHECKING:
+    from gpt2.model.checkpoint import Model
+    from gpt2.model.device import Compute
 
 SLOTS = 64
 KEYS_AT_ONCE = 2**28
@@ -41,7 +50,7 @@ class Controls(TypedDict, total=False):
 
 
 def generate(
-    model: Model,
+    model: Model | NativeModel,
     prompts: Sequence[str] | str,
     max_tokens: int = 64,
     temperature: float = 1.0,
@@ -67,7 +76,7 @@ def generate(
 
 
 def generate_ids(
-    model: Model,
+    model: Model | NativeModel,
     prompts: Sequence[Sequence[int]],
     max_tokens: int,
     how: Sampling,
@@ -89,7 +98,7 @@ def generate_ids(
 
 
 def stream(
-    model: Model,
+    model: Model | NativeModel,
     prompt: str,
     max_tokens: int = 64,
     temperature: float = 1.0,
@@ -108,7 +117,7 @@ def stream(
 
 
 def continuations(
-    model: Model,
+    model: Model | NativeModel,
     requests: Sequence[Request],
     compute: Compute | None = None,
     ended: Callable[[int], object] = bool,
@@ -117,11 +126,58 @@ def continuations(
     return engine_for(model, requests, compute).run(requests, ended) if requests else []
 
 
-def engine_for(model: Model, requests: Sequence[Request], compute: Compute | None = None) -> Engine:
+def engine_for(
+    model: Model | NativeModel, requests: Sequence[Request], compute: Compute | None = None
+) -> Engine:
     """An engine with room for these requests, side by side as far as memory should be taken for it."""
     longest = max(max(1, len(request.prompt)) + max(1, request.max_tokens) for request in requests)
-    slots = min(len(requests), slots_for(model.net.config, longest))
-    return Engine(TorchRunner(model.net, slots, longest, compute), model.tokenizer)
+    return engine_with(model, len(requests), longest, compute)
+
+
+def engine_with(
+    model: Model | NativeModel, texts: int, length: int | None = None, compute: Compute | None = None
+) -> Engine:
+    """An engine for so many texts of up to `length` tokens, the model's context when not given.
+
+    Raises `MissingExtra` for a native model where its kernels cannot be built.
+    """
+    config = model.config if isinstance(model, NativeModel) else model.net.config
+    slots = min(texts, slots_for(config, length or config.n_ctx))
+    if isinstance(model, NativeModel):
+        return model.engine(slots, length)
+    from gpt2.inference.torch_runner import TorchRunner
+
+    return Engine(TorchRunner(model.net, slots, length, compute), model.tokenizer)
+
+
+def open_engine(
+    model: Path,
+    texts: int = 1,
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int | None = None,
+    console: Console = QUIET,
+) -> Engine:
+    """An engine over the model at a path: the fast one for int8 and int4 and for packed weights as they are.
+
+    Where the fast one cannot be built, torch computes from the same rounded weights, and `console` says so.
+    Raises `ConfigError` for a choice that this machine does not have.
+    """
+    if dtype in ("int8", "int4") or (dtype == "auto" and is_packed(model)):
+        if device not in ("auto", "cpu"):
+            raise ConfigError(f"int8 and int4 compute on the processor, not on {device}; leave --device out")
+        native = open_native(model, None if dtype == "auto" else dtype, threads, console)
+        try:
+            return engine_with(native, texts)
+        except MissingExtra as missing:
+            console.say(f"{missing}; torch computes instead, from the same rounded weights")
+            model, dtype = native.folder, "auto"
+    from gpt2.model.checkpoint import load
+    from gpt2.model.device import choose
+
+    compute, loaded = choose(device, dtype, threads), load(model)
+    loaded.net.to(compute.device)
+    return engine_with(loaded, texts, compute=compute)
 
 
 def slots_for(config: GPT2Config, length: int) -> int:

@@ -10,7 +10,8 @@ says so; when a file of the model has changed since, the copy is made anew. The 
 time. Rejected: a copy beside the model, in a folder that may be shared, read-only or backed up.
 
     model = open_native("small")
-    engine = Engine(model.runner(slots=16), model.tokenizer)
+    gpt2.generate(model, ["The meaning of life"])
+    engine = model.engine(slots=16)
 
 Without a C++ compiler `runner` raises `MissingExtra`; `gpt2 generate` then computes with torch, from the same
 rounded weights, and says so.
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from gpt2.console import QUIET, Console
 from gpt2.errors import ConfigError, InputError
+from gpt2.inference.engine import Engine
 from gpt2.inference.kernels import Decoder
 from gpt2.inference.kernels.build import cache_folders
 from gpt2.model.config import GPT2Config
@@ -45,18 +47,26 @@ class NativeModel:
     """int8, int4 or bfloat16."""
     folder: Path
     """Where the packed weights are."""
+    threads: int | None = None
+    """Processor threads; as many as there are cores, up to 8, when not given."""
 
     @property
     def bytes_a_token(self) -> int:
         """What a step of one text reads: all weights but the position embeddings."""
         return sum(tensor.nbytes for name, tensor in self.tensors.items() if name != "wpe")
 
-    def runner(self, slots: int = 1, room: int | None = None, threads: int | None = None) -> Decoder:
+    def runner(self, slots: int = 1, room: int | None = None) -> Decoder:
         """The kernels on these weights, with room for so many texts; `MissingExtra` where none can be built."""
-        return Decoder(self.config, self.tensors, slots, room, threads)
+        return Decoder(self.config, self.tensors, slots, room, self.threads)
+
+    def engine(self, slots: int = 1, room: int | None = None, drafts: bool = True) -> Engine:
+        """A scheduler over a runner."""
+        return Engine(self.runner(slots, room), self.tokenizer, drafts)
 
 
-def open_native(model: str | Path, scheme: str | None = None, console: Console = QUIET) -> NativeModel:
+def open_native(
+    model: str | Path, scheme: str | None = None, threads: int | None = None, console: Console = QUIET
+) -> NativeModel:
     """Open a model for the fast engine: packed as it is, any other as a copy in `scheme` (int8 if not given).
 
     Raises `ConfigError` when a packed model is of another scheme, otherwise what `gpt2.load` raises.
@@ -70,7 +80,7 @@ def open_native(model: str | Path, scheme: str | None = None, console: Console =
     found = str(read_json(folder / "config.json").get("scheme"))
     if scheme not in (None, found):
         raise ConfigError(f"{path} holds {found} weights; for {scheme} give the model that it was made from")
-    return NativeModel(config, tensors, vocabulary_of(folder, config), found, folder)
+    return NativeModel(config, tensors, vocabulary_of(folder, config), found, folder, threads)
 
 
 def quantised(model: str | Path, scheme: str, console: Console = QUIET) -> Path:

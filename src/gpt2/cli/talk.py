@@ -92,12 +92,16 @@ class ComputingExactly(Computing):
 
 @Parameter(name="*", group=Group("Computing", sort_key=90))
 @dataclass(frozen=True)
-class ComputingLightly(Computing):
-    """The same, with weights in fewer bits to choose from."""
+class ComputingLightly:
+    """What to compute with, weights in fewer bits among it."""
 
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "int8", "int4"] = "auto"
     """Format of matrix products; auto takes bfloat16 where the hardware multiplies it. int8 and int4 keep a copy
     of the weights in 8 and 4 bits in the cache, and are the quickest on a processor."""
+    threads: Threads | None = None
+    """Processor threads; as many as there are cores when not given."""
 
 
 @Parameter(name="*", group=Group("Output", sort_key=99))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpt2.model.formats import SCHEMES, Source, float32, vocabulary_of
 from gpt2.model.packed import is_packed, matrix_shapes, open_packed, write_packed
@@ -42,13 +43,13 @@ def open_source(path: Path) -> Source:
         import torch
 
         owner, _, part = name.rpartition(".")
-        packed = tensors[owner]
-        if owner in matrices:
-            rows, columns = matrices[owner]
-            biases = packed[:, 64:128].copy().view(np.float32).reshape(-1)[:rows]
-            values = biases if part == "bias" else unpack(packed, rows, columns)
+        values: NDArray[np.generic]
+        if owner not in matrices:
+            values = tensors["wpe"][:, :C] if owner == "wpe" else tensors[owner][int(part == "bias"), :C]
+        elif part == "bias":
+            values = tensors[owner][:, 64:128].copy().view(np.float32).reshape(-1)[: matrices[owner][0]]
         else:
-            values = packed[:, :C] if owner == "wpe" else packed[int(part == "bias"), :C]
+            values = unpack(tensors[owner].view(np.uint8), *matrices[owner])
         return torch.from_numpy(np.array(values, np.float32))
 
     return Source("packed", path, config, vocabulary_of(path, config), tensor, read_json(path / "card.json"))

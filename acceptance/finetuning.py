@@ -1,0 +1,225 @@
+"""What pretraining is worth when a model is fine-tuned: GLUE with and without it, and decaNLP in one model.
+
+GPT2_PRETRAINED names a GPT-2 that was trained on the prose at hand. Of SST-2, CoLA, MRPC and STS-B each is learned
+from that model and from fresh weights of the same shape, three seeds each, the same items in the same order. Both
+sides are tuned alike: each of the same rates for two epochs on a thousand training items, measured on 500 others.
+Figures are those on the development set (MRPC: the original test set); differences, to the other side and to whoever
+always says the commonest class, have a paired 95 % bootstrap interval over items. RTE and WNLI are learned once, to
+see that every task whose data is at hand is learned and measured. decaNLP's tasks are then learned by one model, and
+asked of it and, with the same prompts, of the model before.
+
+Passed, when pretraining is better than both on at least two of the four, CoLA counting only with the lower end of
+Matthews' interval above 0. What did not help is printed too.
+
+It takes hours. Each part is done once and kept in the folder GPT2_FINETUNE (default: gpt2-finetune in the system's
+temporary folder), so it may be stopped and started again; the side that needs no pretraining comes first.
+
+    GPT2_DATA=DATA GPT2_PRETRAINED=RUN GPT2_FINETUNE=STATE python -m acceptance finetuning
+    GPT2_DATA=DATA GPT2_PRETRAINED=RUN python -m acceptance.finetuning --tiny     all of it small, to see that it works
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from gpt2.console import Console, table
+from gpt2.errors import InputError
+from gpt2.finetuning.glue import drawn, fingerprint, majority, purpose_of, train_classifier
+from gpt2.finetuning.glue_files import Example, Split, read_split
+from gpt2.finetuning.glue_scores import Difference, Values, answers, difference, interval, score
+from gpt2.finetuning.glue_tasks import TASKS, GlueTask
+from gpt2.finetuning.supervised import GPT1, SupervisedConfig, forget
+from gpt2.model.checkpoint import Model, load
+from gpt2.model.device import choose
+from gpt2.model.transformer import GPT2
+from gpt2.workspace import Json, Workspace, atomic_write
+
+SIDES = ("fresh", "pretrained")
+FOUR = ("sst2", "cola", "mrpc", "stsb")
+ONCE = ("rte", "wnli")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How large the comparison is."""
+
+    seeds: int = 3
+    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
+    epochs: float = 3.0
+    batch: int = 32
+    max_tokens: int = 48
+    most: tuple[tuple[str, int], ...] = (("mrpc", 1500), ("stsb", 2500), ("rte", 1000))
+    """Training items at most, of tasks whose items are read twice or are long."""
+    tuned_on: int = 1000
+    tuned_by: int = 500
+    held: int | None = None
+    """Held-out items at most."""
+
+
+TINY = Settings(2, (1e-3, 3e-3), 0.2, 16, 24, tuple((name, 200) for name in (*FOUR, *ONCE)), 40, 40, 60)
+
+
+def main() -> None:
+    """Do what is left to do, then compare; raises `AssertionError` when pretraining helps on too few tasks."""
+    for name in ("GPT2_DATA", "GPT2_PRETRAINED"):
+        if name not in os.environ:
+            raise InputError(f"set {name}, as this file says at its top")
+    tiny = "--tiny" in sys.argv
+    state = Path(os.environ.get("GPT2_FINETUNE", Path(tempfile.gettempdir()) / "gpt2-finetune"))
+    with Workspace(state / ("tiny" if tiny else "whole")) as work:
+        Comparison(TINY if tiny else Settings(), work).go(tiny)
+
+
+class Comparison:
+    """All parts, each done once."""
+
+    def __init__(self, settings: Settings, work: Workspace) -> None:
+        self.settings, self.work, self.compute = settings, work, choose("cpu")
+        self.model = Path(os.environ["GPT2_PRETRAINED"])
+        self.console = Console()
+        self.data = {name: self.splits(name) for name in (*FOUR, *ONCE)}
+
+    def splits(self, name: str) -> tuple[Split, Split]:
+        """Training and held-out items of a task."""
+        found = [read_split(name, split) for split in ("train", "dev")]
+        if found[0] is None or found[1] is None:
+            raise InputError(f"there is no {TASKS[name].title} in GPT2_DATA")
+        held = dataclasses.replace(found[1], examples=list(drawn(found[1].examples, self.settings.held)))
+        return found[0], held
+
+    def go(self, tiny: bool) -> None:
+        """Both sides, the fresh one first; the table; the other tasks; the verdict."""
+        shape = load(self.model).net.config
+        print(f"{shape.num_parameters():,} parameters, {shape.n_layer} layers of {shape.n_embd} channels")
+        runs = {(side, name): self.learned(side, name) for side in SIDES for name in FOUR}
+        won = [name for name in FOUR if self.verdict(name, runs)]
+        for name in ONCE:
+            said = [answers(self.run("pretrained", name, self.settings.rates[1], 0), TASKS[name].labels)]
+            self.figures("pretrained", name, said)
+        print(
+            f"pretraining is better than fresh weights and than the commonest class on: {', '.join(won) or 'none'}"
+        )
+        assert tiny or len(won) >= 2, "pretraining helps on fewer than two of the four tasks"
+
+    @cache  # noqa: B019, there is one of these in a process
+    def source(self, side: str) -> str:
+        """What a side begins from, so that another model's runs are made anew."""
+        model = load(self.model)
+        if side == "fresh":
+            return repr(model.net.config) + model.tokenizer.fingerprint
+        done, _, steps = str(model.card.get("steps", "")).partition(" of ")
+        if done != steps:
+            raise InputError(
+                f"the pretraining in {self.model} is at step {done} of {steps}; run this again when it is done"
+            )
+        card = {
+            name: model.card[name] for name in ("tokens_trained_on", "heldout_loss") if name in model.card
+        }
+        print("pretrained: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in card.items()))
+        return fingerprint(model.net)
+
+    def learned(self, side: str, name: str) -> list[Values]:
+        """What a side says of a task's held-out items, one row a seed, with the rate that is best for it."""
+        task, rates = TASKS[name], self.settings.rates
+        found = {rate: self.run(side, name, rate, 0, tuning=True) for rate in rates}
+        _, by = self.tuning(name)
+        wanted = np.array([example.label for example in by])
+        figures = {r: score(task.metrics[0], answers(o, task.labels), wanted) for r, o in found.items()}
+        best = max(figures, key=figures.__getitem__)
+        print(f"{side:10} {task.title:6} " + ", ".join(f"{r:g}: {100 * x:.1f}" for r, x in figures.items()))
+        return [answers(self.run(side, name, best, i), task.labels) for i in range(self.settings.seeds)]
+
+    def tuning(self, name: str) -> tuple[Sequence[Example], Sequence[Example]]:
+        """Training items to try rates on, and others to measure them by."""
+        s, examples = self.settings, self.data[name][0].examples
+        mixed = [examples[i] for i in np.random.default_rng(1).permutation(len(examples)).tolist()]
+        return mixed[: s.tuned_on], mixed[s.tuned_on : s.tuned_on + s.tuned_by]
+
+    def run(self, side: str, name: str, rate: float, seed: int, tuning: bool = False) -> Values:
+        """A classifier's outputs on the held-out items, learned from a side's first weights."""
+        s, task = self.settings, TASKS[name]
+        train, held = (
+            self.tuning(name) if tuning else (self.data[name][0].examples, self.data[name][1].examples)
+        )
+        train = drawn(train, dict(s.most).get(name))
+        how = SupervisedConfig(
+            epochs=min(2.0, s.epochs) if tuning else s.epochs,
+            batch=s.batch,
+            optimizer=dataclasses.replace(GPT1, learning_rate=rate, warmup=0.1),
+            seed=seed,
+        )
+        stage = f"{side}-{name}-{rate:g}-{'tuning' if tuning else seed}"
+        asked = {"from": self.source(side), "settings": dataclasses.asdict(s), "how": how.settings()}
+        self.work.run(stage, asked, lambda folder: self.train(folder, side, task, train, held, how))
+        outputs: Values = np.load(self.work.folder / stage / "outputs.npy")
+        return outputs
+
+    def train(
+        self,
+        folder: Path,
+        side: str,
+        task: GlueTask,
+        train: Sequence[Example],
+        held: Sequence[Example],
+        how: SupervisedConfig,
+    ) -> Json:
+        """The same, in a folder; a run that was stopped goes on."""
+        model, begun = load(self.model), time.monotonic()
+        if side == "fresh":
+            model = Model(GPT2(model.net.config, how.seed), model.tokenizer)
+        purpose = purpose_of(task, train, "gpt1", self.settings.max_tokens)
+        made = train_classifier(model, purpose, train, how, folder, self.compute, self.console, folder.name)
+        outputs = made.outputs(made.read([example.texts for example in held]))
+        with atomic_write(folder / "outputs.npy") as stream:
+            np.save(stream, outputs)
+        forget(folder)
+        print(f"  {folder.name}: {(time.monotonic() - begun) / 60:.1f} min", flush=True)
+        return {"items": len(train)}
+
+    def figures(self, side: str, name: str, said: Sequence[Values]) -> list[list[object]]:
+        """Print a side's figures on a task: each seed's, and the interval of their mean."""
+        task, wanted = TASKS[name], np.array(self.data[name][1].labels)
+        rows: list[list[object]] = []
+        for metric in task.metrics:
+            seeds = [100 * score(metric, run, wanted) for run in said]
+            low, high = (100 * x for x in interval(metric, said, wanted))
+            each = " ".join(f"{x:.1f}" for x in seeds)
+            rows.append([task.title, metric, side, f"{np.mean(seeds):.1f}", each, f"{low:.1f} to {high:.1f}"])
+        print(table(["task", "metric", "side", "mean", "seeds", "95 % over items"], rows), flush=True)
+        return rows
+
+    def verdict(self, name: str, runs: dict[tuple[str, str], list[Values]]) -> bool:
+        """Print what a task shows; whether pretraining is better than fresh weights and than the commonest class."""
+        task, wanted = TASKS[name], np.array(self.data[name][1].labels)
+        ours, theirs = runs["pretrained", name], runs["fresh", name]
+        never = [majority(task, wanted)]
+        self.figures("commonest", name, never)
+        self.figures("fresh", name, theirs)
+        self.figures("pretrained", name, ours)
+        metric = task.metrics[0]
+        found = [difference(metric, ours, other, wanted) for other in (theirs, never)]
+        for other, d in zip(("fresh", "commonest"), found, strict=True):
+            print(f"  {task.title} {metric}: pretrained less {other} {shown(d)}")
+        won = all(d.interval[0] > 0 for d in found)
+        return won and (name != "cola" or interval(metric, ours, wanted)[0] > 0)
+
+
+def shown(d: Difference) -> str:
+    """A difference in points with its interval, called noise where it is that."""
+    low, high = d.interval
+    noise = ", within noise" if low <= 0 <= high else ""
+    return f"{100 * d.value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}{noise})"
+
+
+if __name__ == "__main__":
+    main()

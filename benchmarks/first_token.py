@@ -1,0 +1,146 @@
+"""Claim: from the start of the process to the first token in at most 0.8 times CTranslate2's time, in 300 MB.
+
+A 124M network of random weights, saved in each engine's int8 form and in the page cache; a prompt of 32 tokens.
+Each engine's process is started in turn, `--rounds` times, and the time until it has written its first token
+is taken; medians, and the largest peak of memory. Ours is `gpt2 generate` whole: the command line read, the
+prompt given as text and the token printed as text. The peers' processes are less: ids in, an id out, by the
+fewest imports that do it.
+
+llama.cpp's `llama-completion` (Q8_0, no warm-up) joins where it is named; acceptance/generation_peers.py does.
+
+    python benchmarks/first_token.py --peers ENVIRONMENT/bin/python
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from generate import environment, missing, prepare
+
+CLAIM_RATIO, CLAIM_MEGABYTES = 0.8, 300
+PROMPT = " the" * 32
+
+PEERS = {
+    "ctranslate2": """
+import ctranslate2
+engine = ctranslate2.Generator($folder + "/ctranslate2", compute_type="int8", intra_threads=$threads)
+print(engine.generate_batch([["\\u0120the"] * 32], max_length=1, sampling_topk=1)[0].sequences_ids[0][-1])
+""",
+    "onnxruntime": """
+import numpy as np, onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = $threads
+session = onnxruntime.InferenceSession($folder + "/onnx/int8.onnx", options)
+mask = np.where(np.tri(32), 0, -1e9).astype(np.float32)[None, None]
+feed = {"ids": np.full((1, 32), 262), "pos": np.arange(32)[None], "mask": mask}
+feed |= {i.name: np.zeros((1, *[d if isinstance(d, int) else 0 for d in i.shape[1:]]), np.float32)
+         for i in session.get_inputs() if i.name.startswith("past")}
+print(session.run(["logits"], feed)[0].argmax())
+""",
+    "openvino": """
+import numpy as np, openvino
+settings = {"INFERENCE_NUM_THREADS": $threads, "PERFORMANCE_HINT": "LATENCY"}
+request = openvino.Core().compile_model($folder + "/openvino/int8.xml", "CPU", settings).create_infer_request()
+mask = np.where(np.tri(32), 0, -1e9).astype(np.float32)[None, None]
+feed = {"ids": np.full((1, 32), 262), "pos": np.arange(32)[None], "mask": mask}
+request.infer(feed | {"beam_idx": np.zeros(1, np.int32)})
+print(request.get_output_tensor(0).data.argmax())
+""",
+    "transformers": """
+import torch
+from transformers import GPT2LMHeadModel
+torch.set_num_threads($threads)
+model = GPT2LMHeadModel.from_pretrained($folder + "/huggingface", dtype=torch.bfloat16)
+ids = torch.full((1, 32), 262)
+with torch.inference_mode():
+    print(model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=1, pad_token_id=0)[0, -1])
+""",
+}
+
+
+def commands(folder: Path, threads: int, peers: str, llama: str | None) -> dict[str, list[str]]:
+    """What is started for each engine."""
+    ours = [sys.executable, "-m", "gpt2", "generate", str(folder / "ours-int8"), PROMPT, "--json"]
+    found = {"ours int8": [*ours, "--max-tokens", "1", "--threads", str(threads), "--temperature", "0"]}
+    for peer, script in PEERS.items():
+        if not missing(peers, peer):
+            code = Template(script).substitute(folder=repr(str(folder)), threads=threads)
+            name = f"{peer} {'bfloat16' if peer == 'transformers' else 'int8'}"
+            found[name] = [peers, "-W", "ignore", "-c", code]
+    if llama:
+        program, model = llama.split(":")
+        flags = ["-n", "1", "-c", "1024", "-no-cnv", "--no-warmup", "--no-display-prompt", "-t", str(threads)]
+        found["llama.cpp Q8_0"] = [program, "-m", model, *flags, "-p", PROMPT]
+    return found
+
+
+def start(command: list[str]) -> tuple[float, float]:
+    """Seconds until the first token is on standard output, and megabytes at most."""
+    begun = time.perf_counter()
+    job = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment() | {"OMP_NUM_THREADS": "2"},
+    )
+    assert job.stdout
+    said = job.stdout.read(1)
+    seconds = time.perf_counter() - begun
+    job.stdout.read()
+    _, status, usage = os.wait4(job.pid, 0)
+    job.returncode = status
+    if status or not said:
+        sys.exit(f"{command[0]} ... ended with status {status}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    """Start all in turn, print medians, ratios and the verdict."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--size", default="124M")
+    parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="interpreter of the peers")
+    parser.add_argument("--models", type=Path, help="folder where the engines' files are kept")
+    parser.add_argument("--llama", metavar="PROGRAM:MODEL", help="llama-completion and a Q8_0 file")
+    options: Any = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = (options.models or Path(name)) / options.size
+        folder.mkdir(parents=True, exist_ok=True)
+        prepare(folder, options.size, options.peers)
+        jobs = commands(folder, options.threads, options.peers, options.llama)
+        for command in jobs.values():
+            start(command)  # once, so that files are in memory and compiled
+        measured: dict[str, list[tuple[float, float]]] = {engine: [] for engine in jobs}
+        for _ in range(options.rounds):
+            for engine, command in jobs.items():
+                measured[engine].append(start(command))
+    medians = {engine: statistics.median(s for s, _ in rows) for engine, rows in measured.items()}
+    for engine, rows in measured.items():
+        print(
+            f"{engine:22}{medians[engine]:6.2f} s to the first token ({min(rows)[0]:.2f} to {max(rows)[0]:.2f})"
+            f"{max(mb for _, mb in rows):6,.0f} MB"
+        )
+    memory = max(mb for _, mb in measured["ours int8"])
+    failed = memory > CLAIM_MEGABYTES
+    print(f"claim: at most {CLAIM_MEGABYTES} MB; measured: {memory:.0f}")
+    for peer in [engine for engine in jobs if not engine.startswith("ours")]:
+        ratio = medians["ours int8"] / medians[peer]
+        claim = f"; claim: at most {CLAIM_RATIO}" if peer.startswith("ctranslate2") else ""
+        failed |= bool(claim) and ratio > CLAIM_RATIO
+        print(f"ours takes {ratio:.2f} times as long as {peer}{claim}")
+    sys.exit(int(failed))
+
+
+if __name__ == "__main__":
+    main()

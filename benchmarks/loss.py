@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gpt2.model.attention import attend
 from gpt2.model.device import DTYPES, choose
-from gpt2.model.transformer import attend
 from gpt2.training.loss import chunked_cross_entropy, plain_cross_entropy
 
 TOKENS, CONTEXT, VOCABULARY = 2048, 256, 4096

@@ -22,7 +22,6 @@ from gpt2.model.packed import (
     KINDS,
     LANES,
     UNIT,
-    header_bytes,
     kind_of,
     matrix_shapes,
     tile_bytes,
@@ -44,8 +43,7 @@ def pack(weight: Floats, bias: Floats | None, kind: int) -> NDArray[np.uint8]:
     b = np.zeros(tiles * LANES, np.float32)
     if bias is not None:
         b[:N] = bias
-    out = np.zeros((tiles, tile_bytes(kind, K)), np.uint8)
-    head, scale = header_bytes(kind, K), np.ones(tiles * LANES, np.float32)
+    scale = np.ones(tiles * LANES, np.float32)
     if kind == 8:
         scale = np.maximum(np.abs(w).max(1), 1e-30) / 127
         codes = (np.rint(w / scale[:, None]) + 128).astype(np.uint8)
@@ -57,13 +55,24 @@ def pack(weight: Floats, bias: Floats | None, kind: int) -> NDArray[np.uint8]:
         codes = codes.reshape(tiles, -1).view(np.uint8)
     else:
         scale, steps, q = int4(w)
-        steps = steps.reshape(tiles, LANES, columns // BLOCK).transpose(0, 2, 1)
-        out[:, 128 : 128 + columns // BLOCK * LANES] = steps.reshape(tiles, -1)
-        q = q.reshape(tiles, LANES, columns // BLOCK, 2, 4, 4).transpose(3, 0, 2, 4, 1, 5)
-        codes = q[0] | q[1] << 4
-    out[:, head:] = codes.reshape(tiles, -1)
+        units = columns // UNIT
+        q = q.reshape(tiles, LANES, units, 2, 2, 4, 4).transpose(
+            4, 0, 2, 3, 5, 1, 6
+        )  # [2, tiles, units, 2, 4, 16, 4]
+        pairs = np.zeros(
+            (tiles, up(units, 2) // 2, 64 + 1024), np.uint8
+        )  # [4 x 16 scales, two units of codes]
+        both = np.zeros((tiles, up(units, 2), 512), np.uint8)
+        both[:, :units] = (q[0] | q[1] << 4).reshape(tiles, units, 512)
+        pairs[:, :, 64:] = both.reshape(tiles, -1, 1024)
+        four = np.zeros((tiles, up(units, 2) * 2, LANES), np.uint8)
+        four[:, : 2 * units] = steps.reshape(tiles, LANES, 2 * units).transpose(0, 2, 1)
+        pairs[:, :, :64] = four.reshape(tiles, -1, 64)
+        codes = pairs.reshape(tiles, -1)
+    out = np.empty((tiles, tile_bytes(kind, K)), np.uint8)
     out[:, :64] = np.ascontiguousarray(scale.reshape(tiles, LANES)).view(np.uint8)
-    out[:, 64:128] = b.reshape(tiles, LANES).view(np.uint8)
+    out[:, 64:HEADER] = b.reshape(tiles, LANES).view(np.uint8)
+    out[:, HEADER:] = codes.reshape(tiles, -1)[:, : out.shape[1] - HEADER]
     return out
 
 
@@ -85,18 +94,27 @@ def unpack(packed: NDArray[np.uint8], rows: int, columns: int) -> Floats:
     """The weights [rows, columns] that a packed matrix stands for."""
     kind, tiles, wide = kind_of(packed.shape[1], columns), len(packed), up(columns, UNIT)
     scale = packed[:, :64].copy().view(np.float32).reshape(-1, 1)
-    codes = packed[:, header_bytes(kind, columns) :]
+    codes = packed[:, HEADER:]
     if kind == 8:
         w = codes.reshape(tiles, wide // 4, LANES, 4).transpose(0, 2, 1, 3).astype(np.float32) - 128
     elif kind == 16:
         half = codes.copy().view(np.uint16).reshape(tiles, wide // 2, LANES, 2).transpose(0, 2, 1, 3)
         w = (half.astype(np.uint32) << 16).view(np.float32)
     else:
-        q = codes.reshape(tiles, wide // BLOCK, 4, LANES, 4).transpose(0, 3, 1, 2, 4)
+        units = wide // UNIT
+        pairs = np.zeros((tiles, up(units, 2) // 2 * 1088), np.uint8)
+        pairs[:, : codes.shape[1]] = codes
+        pairs = pairs.reshape(tiles, -1, 1088)
+        steps = pairs[:, :, :64].reshape(tiles, -1, LANES)[:, : 2 * units].transpose(0, 2, 1)
+        q = pairs[:, :, 64:].reshape(tiles, -1, 4, LANES, 4)[:, : 2 * units].transpose(0, 3, 1, 2, 4)
         q = np.stack([q & 15, q >> 4], 3)  # [tiles, rows, blocks, 2, 4, 4]
-        steps = packed[:, HEADER : HEADER + wide // BLOCK * LANES].reshape(tiles, wide // BLOCK, LANES)
-        w = (CODEBOOK.astype(np.float32) - 128)[q] * steps.transpose(0, 2, 1)[..., None, None, None]
+        w = (CODEBOOK.astype(np.float32) - 128)[q] * steps[..., None, None, None]
     return (w.reshape(-1, wide) * scale)[:rows, :columns]
+
+
+def unpack_bias(packed: NDArray[np.uint8], rows: int) -> Floats:
+    """The bias [rows] that a packed matrix carries."""
+    return packed[:, 64:HEADER].copy().view(np.float32).reshape(-1)[:rows]
 
 
 def packed_tensor(config: GPT2Config, tensor: Callable[[str], Floats], scheme: str, name: str) -> Packed:

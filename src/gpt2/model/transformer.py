@@ -31,10 +31,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpt2.errors import InputError
+from gpt2.model.attention import attend
 from gpt2.model.config import GPT2Config
-
-ROWS = 128
-"""Queries that `attend` takes at a time."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +50,6 @@ class State:
     def room(self) -> int:
         """Times that fit into the buffers."""
         return self.keys[0].shape[2]
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, apart: Tensor | None = None) -> Tensor:
-    """Causal attention of [B, H, T, D] by plain matrix products, for training on a processor.
-
-    Equal to `F.scaled_dot_product_attention(q, k, v, is_causal=True)`, whose backward pass in bfloat16 takes
-    about twice as long there. Rows of `ROWS` queries skip the keys that all of them may not see. `apart`
-    [B, 1, T, T] is true where a query may not see a key for another reason.
-    """
-    T, D = q.shape[2:]
-    later = torch.full((T, T), float("-inf"), dtype=q.dtype, device=q.device).triu(1)
-    if apart is not None:
-        later = later.masked_fill(apart, float("-inf"))  # [B, 1, T, T]
-    q, parts = q * D**-0.5, []
-    for i in range(0, T, ROWS):
-        j = min(i + ROWS, T)
-        scores = q[:, :, i:j] @ k[:, :, :j].transpose(2, 3) + later[..., i:j, :j]  # [B, H, rows, j]
-        parts.append(scores.softmax(dim=-1).to(v.dtype) @ v[:, :, :j])
-    return torch.cat(parts, dim=2)
 
 
 class Attention(nn.Module):

@@ -104,18 +104,25 @@ def missing(python: str, peer: str) -> str:
     return subprocess.check_output([python, "-c", look, *names], text=True).strip()
 
 
+def prepare_ours(folder: Path, size: str) -> None:
+    """Make a network of random weights and our own forms of it, where they are not there yet."""
+    import gpt2
+
+    if not (folder / "workbench").exists():
+        net = gpt2.GPT2(gpt2.GPT2Config.size(size), seed=0)
+        gpt2.Model(net, gpt2.Tokenizer.gpt2()).save(folder / "workbench")
+    for dtype in OURS:
+        if not (folder / f"ours-{dtype}").exists():
+            gpt2.convert(folder / "workbench", folder / f"ours-{dtype}", to=dtype)
+
+
 def prepare(folder: Path, size: str, python: str) -> list[str]:
     """Make every engine's files that are not there yet; returns the engines that can run."""
     import gpt2
 
+    prepare_ours(folder, size)
     if not (folder / "huggingface").exists():
-        net = gpt2.GPT2(gpt2.GPT2Config.size(size), seed=0)
-        gpt2.Model(net, gpt2.Tokenizer.gpt2()).save(folder / "workbench")
-        del net
         gpt2.convert(folder / "workbench", folder / "huggingface", to="huggingface")
-    for dtype in OURS:
-        if not (folder / f"ours-{dtype}").exists():
-            gpt2.convert(folder / "workbench", folder / f"ours-{dtype}", to=dtype)
     found = [f"ours {dtype}" for dtype in OURS]
     for peer, dtypes in PEERS.items():
         if lacks := missing(python, peer):

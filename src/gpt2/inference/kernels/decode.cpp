@@ -7,13 +7,14 @@
 // text's logits are the same whatever else is in the step.
 //
 // Matrices come in tiles of 16 outputs. A tile is one stretch of memory, read once from end to end:
-//   16 x float32 scale, 16 x float32 bias, [int4: 16 x uint8 scale for each block of 32 inputs, padded to 64
-//   bytes], then units of 64 inputs (of inputs padded with zeros to a multiple of 64), each
+//   16 x float32 scale, 16 x float32 bias, then units of 64 inputs (padded with zeros to a multiple of 64), each
 //     int8  16 x { 16 outputs x 4 inputs }  codes, value + 128
-//     int4   8 x { 16 outputs x 4 bytes  }  two codes a byte: inputs 4j.. low, inputs 16 + 4j.. high, j < 4, of a block
+//     int4   8 x { 16 outputs x 4 bytes  }  two codes a byte, inputs 4j.. of a block of 32 low, 16 + 4j.. high;
+//                                      before every second unit 4 x 16 x uint8 scale of its and the next one's blocks
 //     bf16  32 x { 16 outputs x 2 inputs }
 // so that a 64-byte register of weights meets 4 (8, 2) inputs broadcast to all 16 outputs, and no sum ever
 // crosses lanes. Inputs are quantised here to int8 with a float scale for each 64 of them.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdint>
@@ -38,8 +39,7 @@ namespace {
 typedef float F __attribute__((vector_size(64), aligned(4)));     // 16 floats, anywhere in memory
 typedef int32_t I __attribute__((vector_size(64), aligned(4)));   // 16 integers
 typedef uint8_t B __attribute__((vector_size(64), aligned(1)));   // 64 bytes
-typedef uint8_t B16 __attribute__((vector_size(16), aligned(1)));
-typedef uint16_t H __attribute__((vector_size(32), aligned(2)));  // 16 numbers in half precision
+typedef uint16_t W __attribute__((vector_size(64)));              // 32 pairs of bytes
 
 constexpr int LANES = 16, UNIT = 64, BLOCK = 32, HEADER = 128, ROWS = 64;
 // values of the 16 codes of int4, plus 128
@@ -90,17 +90,39 @@ INLINE I dot(I a, B w, const int8_t *x) {
 #endif
 }
 
+// values of the codes in the low halves of 64 bytes
 INLINE B lookup(B code) {
-#if defined(__AVX512BW__)
-  return (B)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)CODEBOOK)), (__m512i)code);
+#if defined(__AVX512VBMI__)  // looks at the low 6 bits; the table stands there four times, so 4 of them count
+  return (B)_mm512_permutexvar_epi8((__m512i)code, _mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)CODEBOOK)));
 #elif defined(__AVX2__)
   const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)CODEBOOK));
-  B out;
-  for (int i = 0; i < 2; i++) ((__m256i *)&out)[i] = _mm256_shuffle_epi8(table, ((__m256i *)&code)[i]);
-  return out;
-#else
-  for (int i = 0; i < 64; i++) code[i] = CODEBOOK[code[i]];
+  __m256i *p = (__m256i *)&code;
+  for (int i = 0; i < 2; i++) p[i] = _mm256_shuffle_epi8(table, _mm256_and_si256(p[i], _mm256_set1_epi8(15)));
   return code;
+#else
+  for (int i = 0; i < 64; i++) code[i] = CODEBOOK[code[i] & 15];
+  return code;
+#endif
+}
+
+INLINE I spread(const uint8_t *p) {  // 16 bytes to integers
+#if defined(__AVX512F__)
+  return (I)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif defined(__AVX2__)
+  I x;
+  for (int i = 0; i < 2; i++) ((__m256i *)&x)[i] = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8 * i)));
+  return x;
+#else
+  I x;
+  for (int i = 0; i < 16; i++) x[i] = p[i];
+  return x;
+#endif
+}
+INLINE void shrink(int8_t *p, I x) {  // 16 integers of -128 to 127 to bytes
+#if defined(__AVX512F__)
+  _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)x));
+#else
+  for (int i = 0; i < 16; i++) p[i] = int8_t(x[i]);
 #endif
 }
 
@@ -146,7 +168,7 @@ struct Matrix { const uint8_t *data; int32_t rows, columns, kind; };
 struct Layer { const float *ln_1, *ln_2; Matrix c_attn, attn_c_proj, c_fc, mlp_c_proj; };  // ln: weight, then bias
 struct Shape { int32_t n_layer, n_head, n_embd, vocab_size, n_ctx, slots, room, threads; float epsilon; };
 
-int up(int n, int to) { return (n + to - 1) / to * to; }
+INLINE int up(int n, int to) { return (n + to - 1) / to * to; }
 
 // Inputs of a matrix, ROWS of them, as floats or as codes.
 struct Inputs {
@@ -169,7 +191,7 @@ void quantize(const Inputs &in, int row, int from, int to) {  // units [from, to
       I sum = {};
       for (int i = half * BLOCK; i < (half + 1) * BLOCK; i += LANES) {
         const I q = rounded(load(x + i) * inverse);
-        for (int j = 0; j < LANES; j++) code[i + j] = int8_t(q[j]);
+        shrink(code + i, q);
         sum += q;
       }
       int32_t s = 0;
@@ -179,16 +201,22 @@ void quantize(const Inputs &in, int row, int from, int to) {  // units [from, to
   }
 }
 
-size_t header_bytes(int kind, int columns) { return HEADER + (kind == INT4 ? up(up(columns, UNIT) / BLOCK * LANES, 64) : 0); }
-size_t unit_bytes(int kind) { return UNIT * LANES * kind / 8; }
-size_t tile_bytes(int kind, int columns) { return header_bytes(kind, columns) + up(columns, UNIT) / UNIT * unit_bytes(kind); }
+INLINE size_t unit_bytes(int kind) { return UNIT * LANES * kind / 8; }
+INLINE size_t unit_at(int kind, int u) { return HEADER + u * unit_bytes(kind) + (kind == INT4 ? (u + 2) / 2 * 64 : 0); }
+INLINE size_t tile_bytes(int kind, int columns) {
+  const int units = up(columns, UNIT) / UNIT;
+  return HEADER + units * unit_bytes(kind) + (kind == INT4 ? (units + 1) / 2 * 64 : 0);
+}
 
 INLINE void fetch(const uint8_t *p) { __builtin_prefetch(p, 0, 2); }
 
 // out[r] = 16 outputs of rows r < R of the inputs
 template <int KIND, int R> INLINE void tile(const uint8_t *w, const Inputs &in, int row, F *out) {
+  // Weights are asked for in advance, by about the time that memory takes: with few rows 4096 bytes are too many
+  // (int4 at half the speed), with many rows 1024 are too few (three quarters of it).
+  constexpr int AHEAD = R < 4 ? 1024 : 4096;
   const int units = in.width / UNIT;
-  const uint8_t *scales = w + HEADER, *p = w + header_bytes(KIND, in.width);
+  const uint8_t *p = w + HEADER, *scales = p;
   const int8_t *code = in.code + size_t(row) * in.width;
   const float *x = in.x + size_t(row) * in.width, *scale = in.scale + size_t(row) * units;
   const int32_t *zero = in.zero + size_t(row) * 2 * units;
@@ -199,27 +227,28 @@ template <int KIND, int R> INLINE void tile(const uint8_t *w, const Inputs &in, 
       for (int r = 0; r < R; r++) a[r] = I{} + (zero[r * 2 * units + 2 * u] + zero[r * 2 * units + 2 * u + 1]);
       for (int j = 0; j < UNIT / 4; j++) {
         const B v = *(const B *)(p + 64 * j);
-        fetch(p + 64 * j + 4096);
+        fetch(p + 64 * j + AHEAD);
         for (int r = 0; r < R; r++) a[r] = dot(a[r], v, code + r * in.width + u * UNIT + 4 * j);
       }
       for (int r = 0; r < R; r++) sum[r] += number(a[r]) * scale[r * units + u];
     } else if constexpr (KIND == INT4) {
+      if (u % 2 == 0) scales = p, p += 64;
       for (int half = 0; half < 2; half++) {
         I a[R];
         for (int r = 0; r < R; r++) a[r] = I{} + zero[r * 2 * units + 2 * u + half];
         for (int j = 0; j < 4; j++) {
-          const B v = *(const B *)(p + 256 * half + 64 * j), low = lookup(v & 15), high = lookup(v >> 4);
-          fetch(p + 256 * half + 64 * j + 4096);
+          const B v = *(const B *)(p + 256 * half + 64 * j), low = lookup(v), high = lookup((B)((W)v >> 4));
+          fetch(p + 256 * half + 64 * j + AHEAD);
           const int k = u * UNIT + half * BLOCK + 4 * j;
           for (int r = 0; r < R; r++) a[r] = dot(dot(a[r], low, code + r * in.width + k), high, code + r * in.width + k + 16);
         }
-        const F s = number(__builtin_convertvector(*(const B16 *)(scales + LANES * (2 * u + half)), I));
+        const F s = number(spread(scales + LANES * (u % 2 * 2 + half)));
         for (int r = 0; r < R; r++) sum[r] += number(a[r]) * (s * scale[r * units + u]);
       }
     } else {
       for (int j = 0; j < UNIT / 2; j++) {
         const I v = *(const I *)(p + 64 * j);
-        fetch(p + 64 * j + 4096);
+        fetch(p + 64 * j + AHEAD);
         const F even = (F)(v << 16), odd = (F)(v & int32_t(0xffff0000));
         for (int r = 0; r < R; r++) {
           const float *k = x + r * in.width + u * UNIT + 2 * j;
@@ -235,7 +264,8 @@ template <int KIND, int R> INLINE void tile(const uint8_t *w, const Inputs &in, 
 template <int KIND> void tile_rows(const uint8_t *w, const Inputs &in, int rows, F *out) {
   int r = 0;
 #if defined(__AVX512VNNI__)
-  for (; r + 16 <= rows; r += 16) tile<KIND, 16>(w, in, r, out + r);
+  if constexpr (KIND != INT4)  // whose sums do not fit into 32 registers
+    for (; r + 16 <= rows; r += 16) tile<KIND, 16>(w, in, r, out + r);
   for (; r + 8 <= rows; r += 8) tile<KIND, 8>(w, in, r, out + r);
 #endif
   for (; r + 4 <= rows; r += 4) tile<KIND, 4>(w, in, r, out + r);
@@ -346,17 +376,20 @@ struct Model {
   // x[m] = token embedding (a row of the head) + position embedding
   void embed(int m) {
     const int C = narrow_in.width, n = row[m].id % LANES;
-    const uint8_t *w = head.data + tile_bytes(head.kind, s.n_embd) * (row[m].id / LANES), *p = w + header_bytes(head.kind, s.n_embd);
+    const uint8_t *w = head.data + tile_bytes(head.kind, s.n_embd) * (row[m].id / LANES);
     const float factor = ((const float *)w)[n], *place = wpe + size_t(row[m].position) * C;
     for (int k = 0; k < s.n_embd; k++) {
+      const uint8_t *p = w + unit_at(head.kind, k / UNIT);
       float v;
-      if (head.kind == INT8) v = int(p[k / 4 * 64 + n * 4 + k % 4]) - 128;
+      const int i = k % UNIT, j = k % BLOCK;  // of the unit, of the block
+      if (head.kind == INT8) v = int(p[i / 4 * 64 + n * 4 + i % 4]) - 128;
       else if (head.kind == BF16) {
-        uint32_t bits = uint32_t(((const uint16_t *)p)[k / 2 * 32 + n * 2 + k % 2]) << 16;
+        uint32_t bits = uint32_t(((const uint16_t *)p)[i / 2 * 32 + n * 2 + i % 2]) << 16;
         memcpy(&v, &bits, 4);
       } else {
-        const int j = k % BLOCK, byte = p[k / BLOCK * 256 + j % 16 / 4 * 64 + n * 4 + j % 4];
-        v = (CODEBOOK[j < 16 ? byte & 15 : byte >> 4] - 128) * float(w[HEADER + k / BLOCK * LANES + n]);
+        const int byte = p[i / BLOCK * 256 + j % 16 / 4 * 64 + n * 4 + j % 4];
+        const uint8_t *scales = w + unit_at(INT4, k / UNIT / 2 * 2) - 64;
+        v = (CODEBOOK[j < 16 ? byte & 15 : byte >> 4] - 128) * float(scales[LANES * (k % (2 * UNIT) / BLOCK) + n]);
       }
       x[size_t(m) * C + k] = v * factor + place[k];
     }

@@ -143,7 +143,8 @@ def quality(trained: Path, scratch: Path, programs: Path) -> list[str]:
     """Print how much perplexity each kind of weights costs; returns what was claimed and missed."""
     folder = scratch / "quality"
     folder.mkdir()
-    paths, source = gguf(trained, folder, programs), gpt2.load(trained)
+    gpt2.convert(trained, folder / "model", to="workbench")  # as it is now, should it be in training
+    paths, source = gguf(folder / "model", folder, programs), gpt2.load(folder / "model")
     context = source.net.config.n_ctx
     text = (Path(os.environ["GPT2_DATA"]) / "prose" / NOVEL).read_text(encoding="utf-8")
     ids = source.tokenizer.encode(text)[: WINDOWS * context]
@@ -158,7 +159,7 @@ def quality(trained: Path, scratch: Path, programs: Path) -> list[str]:
         f"\n{trained.name}, {len(ids):,} tokens of a novel: perplexity {exact:.3f}, by llama.cpp {plain:.3f}"
     )
     for scheme in ("int8", "int4", "bfloat16"):
-        gpt2.convert(trained, folder / scheme, to=scheme)
+        gpt2.convert(folder / "model", folder / scheme, to=scheme)
         lost[scheme] = ours_rounded(folder / scheme, ids) / exact - 1
         size = open_native(folder / scheme).bytes_a_token / 1e6
         print(f"  {scheme:10}{lost[scheme]:+8.2%}  {size:,.1f} MB a token")
@@ -174,9 +175,9 @@ def perplexity_of_llama(programs: Path, model: Path, text: Path, context: int) -
     """llama.cpp's perplexity of the second halves of windows."""
     command = [str(programs / "llama-perplexity"), "-m", str(model), "-f", str(text), "-c", str(context)]
     done = subprocess.run([*command, "-t", str(THREADS)], check=True, capture_output=True, text=True)
-    found = re.search(r"Final estimate: PPL = ([\d.]+)", done.stdout + done.stderr)
-    assert found, "llama-perplexity says no perplexity"
-    return float(found[1])
+    found = re.findall(r"\[\d+\]([\d.]+),", done.stdout)  # so far, window by window
+    assert len(found) == WINDOWS, f"llama-perplexity has read {len(found)} windows: {done.stderr[-300:]}"
+    return float(found[-1])
 
 
 def windows(ids: list[int], context: int) -> list[list[int]]:

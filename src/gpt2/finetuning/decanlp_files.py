@@ -11,12 +11,11 @@ way a record becomes context and answer are those of its published code. Readers
     srl              QA-SRL's .qa files                         nF1
     zre              QA-ZRE's tab-separated relation splits     corpus F1
     woz.en           WOZ 2.0 JSON, a record a turn              joint goal exact match
-    wikisql          WikiSQL's JSON lines with its tables       logical-form exact match
+    wikisql          see decanlp_wikisql.py                     logical-form exact match
     schema           MWSC's schema.txt                          exact match
 
 decaNLP's own JSON lines {"context", "question", "answer"} are read too (`read_records`). Of SST's five grades the
-middle one is left out; of WikiSQL that is rendered as one text, columns are told apart at ", ". Where the files are
-looked for: `decanlp_tasks.py`.
+middle one is left out. Where the files are looked for: `decanlp_tasks.py`.
 
     read_woz(Path("woz_validate_en.json"))[0].answer
 """
@@ -24,20 +23,16 @@ looked for: `decanlp_tasks.py`.
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from gpt2.errors import FormatError
 from gpt2.workspace import Json
-
-AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
-OPERATORS = ("=", ">", "<", "OP")
-SYMBOLS = "SELECT, WHERE, AND, COL, TABLE, CAPTION, PAGE, SECTION, OP, COND, QUESTION, AGG, AGGOPS, CONDOPS"
 
 
 @dataclass(frozen=True)
@@ -107,10 +102,10 @@ def segments(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".xml":
         return [line.strip() for line in text.strip("\n").split("\n") if not line.startswith("<")]
-    try:
-        return ["".join(node.itertext()).strip() for node in ElementTree.fromstring(text).iter("seg")]
-    except ElementTree.ParseError as error:
-        raise FormatError(f"{path} is not XML ({error}); give IWSLT's file as it was published") from None
+    found = re.findall(r"<seg\b[^>]*>(.*?)</seg>", text, re.DOTALL)
+    if not found:
+        raise FormatError(f"{path} has no <seg>; give IWSLT's file as it was published")
+    return [html.unescape(segment).strip() for segment in found]
 
 
 def read_summaries(path: Path) -> list[Query]:
@@ -228,39 +223,6 @@ def read_woz(path: Path) -> list[Query]:
     except (TypeError, KeyError, AttributeError, ValueError):
         raise FormatError(f"{path} is not WOZ 2.0: it needs dialogues of turns with a belief state") from None
     return found
-
-
-def read_wikisql(path: Path, tables: Path | None = None) -> list[Query]:
-    """WikiSQL's JSON lines beside its tables; or lines that have table, columns, question and SQL as one text."""
-    headers = {row["id"]: row["header"] for row in json_lines(tables)} if tables else {}
-    found = []
-    for i, row in enumerate(json_lines(path)):
-        try:
-            if tables:
-                header, asked, sql = headers[row["table_id"]], row["question"], row["sql"]
-                answer = spelled(header, sql["sel"], sql["agg"], sql["conds"])
-            else:
-                table, columns, asked, said = row["text"].split("\n")
-                header = columns.removeprefix("columns: ").split(", ")
-                asked = asked.removeprefix("Q: ").strip()
-                answer = said.removeprefix("A: ").replace(
-                    f"FROM {table.removeprefix('table: ')}", "FROM table"
-                )
-                answer = re.sub(r"(?<= )'|'(?= AND |$)", "", answer)
-        except (TypeError, KeyError, ValueError, IndexError, AttributeError):
-            raise FormatError(f"{path}, line {i + 1} is no question of WikiSQL") from None
-        words = ", ".join([*AGGREGATES[1:], *OPERATORS, SYMBOLS])
-        context = f"The table has columns {', '.join(header)} and key words {words} -- {asked}"
-        question = "What is the translation from English to SQL?"
-        found.append(Query(context, question, answer, facts={"header": header}))
-    return found
-
-
-def spelled(header: Sequence[str], column: int, aggregate: int, conditions: Sequence[Any]) -> str:
-    """A query as decaNLP spells it."""
-    said = f"SELECT {AGGREGATES[aggregate]} {header[column]} FROM table"
-    where = " AND ".join(f"{header[c]} {OPERATORS[o]} {value}" for c, o, value in conditions)
-    return " ".join((f"{said} WHERE {where}" if where else said).split())
 
 
 def read_schemas(path: Path) -> list[Query]:

@@ -14,14 +14,14 @@ of words in the last prediction. The decaScore of fewer than ten tasks is told w
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gpt2.errors import need
 from gpt2.evaluation.answers import normalized
 from gpt2.evaluation.rouge import rouge
-from gpt2.finetuning.decanlp_files import AGGREGATES, OPERATORS, Query
+from gpt2.finetuning.decanlp_files import Query
+from gpt2.finetuning.decanlp_wikisql import logical_form
 
 Said = Sequence[str]
 MQAN = {
@@ -117,37 +117,6 @@ def goals(answer: str) -> dict[str, str]:
         return {}
     pairs = [part.split(":") for part in answer.split(";")[0].split(",")]
     return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
-
-
-Form = tuple[int, int, tuple[tuple[int, int, str], ...]]
-
-
-def logical_form(text: str, header: Sequence[str]) -> Form | None:
-    """Column, aggregate and conditions of a query as decaNLP spells it; None for what is no query."""
-    columns = {name.lower(): i for i, name in reversed([*enumerate(header)])}
-    text = " ".join(text.lower().split())
-    head, _, tail = text.partition(" where ")
-    match = re.fullmatch(r"select (.*) from table", head)
-    if not match:
-        return None
-    aggregate, column = 0, " ".join(match[1].split())
-    if column not in columns:
-        first, _, column = column.partition(" ")
-        known = [name.lower() for name in AGGREGATES]
-        if first not in known or column not in columns:
-            return None
-        aggregate = known.index(first)
-    names = "|".join(re.escape(name) for name in sorted(columns, key=len, reverse=True))
-    signs = [sign.lower() for sign in OPERATORS]
-    begins = [*re.finditer(rf"(?:^| and )({names}) ({'|'.join(map(re.escape, signs))}) ", tail)]
-    if tail and (not begins or begins[0].start()):
-        return None
-    ends = [m.start() for m in begins[1:]] + [len(tail)]
-    conditions = [
-        (columns[m[1]], signs.index(m[2]), tail[m.end() : end].strip())
-        for m, end in zip(begins, ends, strict=True)
-    ]
-    return columns[column], aggregate, tuple(conditions)
 
 
 def logical_match(said: Said, queries: Sequence[Query]) -> float:

@@ -26,10 +26,10 @@ from gpt2.finetuning.decanlp_files import (
     read_sst,
     read_summaries,
     read_translation,
-    read_wikisql,
     read_woz,
     read_zre,
 )
+from gpt2.finetuning.decanlp_wikisql import read_wikisql
 
 FEWEST = 20
 """Records that a file must have to be data."""

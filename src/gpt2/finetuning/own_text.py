@@ -1,10 +1,10 @@
 """A user's own text as training and held-out tokens of a model's vocabulary.
 
 Ten documents and more (files, lines of JSON lines, rows of Parquet, documents of a corpus) are held out whole. Of
-fewer, such as one long book, a stretch of each is: as long as the share that is held out, at a place that the seed
-decides, cut at empty lines where there are some near, and else at the end of a line or of a word. What stands
-before it and after it are training documents. Held-out stretches are measured in pieces, so that one text counts
-as several documents do.
+fewer, such as one long book, a stretch of each is that has more than `PIECE` characters: as long as the share that
+is held out, at a place that the seed decides, cut at empty lines where there are some near, and else at the end of
+a line or of a word. What stands before it and after it are training documents. Held-out stretches are measured in
+pieces, so that one text counts as several documents do.
 
 Nothing is cut to the model's context: training reads the documents in a row, and each of their tokens is learned
 once an epoch. A text too short for a batch of sequences of the context is learned in shorter ones: half as long,
@@ -50,10 +50,11 @@ def write_tokens(
     if not 0 <= heldout < 1:
         raise ConfigError(f"a held-out share of {heldout} cannot be: give at least 0 and less than 1")
     documents = list(read_text(text))
+    apart: set[str] = set()
     if heldout and len({d.group for d in documents}) < FEW:
         documents = list(divided(documents, heldout, seed))
         apart = {d.group for d in documents if d.group.startswith(HELDOUT)}
-    else:
+    if not apart and len({d.group for d in documents}) > 1:
         apart = choose_heldout([d.group for d in documents], heldout, seed)
     rows = ((d.id, d.group, d.text, d.url) for d in documents)
     return write_shards(rows, tokenizer, folder, apart, console=console)
@@ -63,11 +64,11 @@ def divided(documents: Sequence[Document], share: float, seed: int) -> Iterator[
     """Each document as what stands before a stretch, the stretch in pieces (their group begins with HELDOUT), and
     what stands after it."""
     for document in documents:
+        if len(document.text) <= PIECE:
+            yield document
+            continue
         begin, end = stretch(document, share, seed)
         before, held, after = document.text[:begin], document.text[begin:end], document.text[end:]
-        if not held.strip() or not (before + after).strip():
-            yield document  # a word or two
-            continue
         for part, name in ((before, "before"), (after, "after")):
             if part.strip():
                 own = f"{document.id} {name}"

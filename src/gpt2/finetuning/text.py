@@ -164,7 +164,7 @@ def tune(config: TextConfig, shape: GPT2Config, shards: Shards, console: Console
         out=config.out / "run",
         model=shape,
         start=config.model,
-        context=block if block < shape.n_ctx else None,
+        context=block if block != shape.n_ctx else None,
         beside=config.beside,
         batch=config.batch,
         optimizer=optimizer(config, shape, block),

@@ -322,11 +322,12 @@ def prepare_openvino(folder: Path, dtypes: Sequence[str]) -> None:
 
 
 def prepare_ctranslate2(folder: Path, dtypes: Sequence[str]) -> None:  # noqa: ARG001
-    """CTranslate2's form, already in int8."""
+    """CTranslate2's form, already in int8, and its usual one."""
     from ctranslate2.converters import TransformersConverter
 
-    source, target = folder / "huggingface", folder / "ctranslate2"
-    TransformersConverter(str(source)).convert(str(target), quantization="int8")
+    for name, kind in (("ctranslate2", "int8"), ("ctranslate2-float32", None)):
+        converter = TransformersConverter(str(folder / "huggingface"))
+        converter.convert(str(folder / name), quantization=kind)
 
 
 PREPARE = {

@@ -30,7 +30,7 @@ from gpt2.inference.kernels import Decoder
 from gpt2.inference.kernels.build import cache_folders
 from gpt2.model.config import GPT2Config
 from gpt2.model.formats import SCHEMES, vocabulary_of
-from gpt2.model.packed import Tensors, is_packed, open_packed
+from gpt2.model.packed import FORMAT, Tensors, is_packed, open_packed
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.workspace import Json, digest, read_json, recover_folder
 
@@ -94,8 +94,10 @@ def quantised(model: str | Path, scheme: str, console: Console = QUIET) -> Path:
     copy = cache_folders()[0] / "models" / f"{path.name}-{digest(str(path))}-{scheme}"
     stamp = {"path": str(path), "files": files(path)}
     recover_folder(copy)
-    if is_packed(copy) and read_json(copy / "card.json").get("made_from") == stamp:
-        return copy
+    if is_packed(copy):
+        settings, card = read_json(copy / "config.json"), read_json(copy / "card.json")
+        if settings.get("format") == FORMAT and card.get("made_from") == stamp:
+            return copy
     from gpt2.model.formats import open_source, packed
 
     source = open_source(path)
@@ -113,4 +115,5 @@ def files(path: Path) -> Json:
         found = [file for folder in folders if folder.is_dir() for file in folder.iterdir() if file.is_file()]
     if not found:
         raise InputError(f"there is no model in {path}; give the folder or file of one")
-    return {str(file.relative_to(path.parent)): list(file.stat()[6:9:2]) for file in sorted(found)}
+    stats = [(str(file.relative_to(path.parent)), file.stat()) for file in sorted(found)]
+    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats}

@@ -43,7 +43,7 @@ typedef uint16_t W __attribute__((vector_size(64)));              // 32 pairs of
 
 constexpr int LANES = 16, UNIT = 64, BLOCK = 32, HEADER = 128, ROWS = 64;
 // values of the 16 codes of int4, plus 128
-alignas(16) constexpr uint8_t CODEBOOK[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
+alignas(16) constexpr uint8_t CODEBOOK[16] = {1, 30, 50, 67, 81, 94, 107, 118, 129, 141, 152, 165, 178, 194, 214, 242};
 
 #define INLINE inline __attribute__((always_inline))
 INLINE F splat(float x) { return F{} + x; }

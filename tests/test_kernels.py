@@ -1,0 +1,197 @@
+"""The native kernels against their twin in numpy, over shapes, kinds of weights, instruction sets and cuts."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpt2.errors import FormatError, InputError, MissingExtra
+from gpt2.inference.kernels import Decoder, build, twin
+from gpt2.model.config import GPT2Config
+from gpt2.model.packed import KINDS, matrix_shapes, vector_shapes
+from gpt2.model.quantize import pack_model
+
+LIBRARY = os.environ.get("GPT2_KERNELS")
+"""Another build to test: acceptance/sanitizers.py gives one."""
+
+shapes = st.builds(
+    lambda heads, width, layers, vocabulary, context: GPT2Config(
+        layers, heads, heads * width, vocabulary, context
+    ),
+    st.integers(1, 4),
+    st.sampled_from([1, 3, 8, 10, 16, 17, 32, 80]),
+    st.integers(1, 2),
+    st.sampled_from([2, 15, 16, 17, 64, 131, 517]),
+    st.integers(2, 40),
+)
+
+
+def model(config: GPT2Config, scheme: str, seed: int = 0) -> dict[str, Any]:
+    """Packed random weights, large enough for all parts to matter."""
+    rng = np.random.default_rng(seed)
+
+    def tensor(name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+        owner, _, part = name.rpartition(".")
+        if owner == "wpe":
+            return rng.normal(0, 0.3, (config.n_ctx, config.n_embd)).astype(np.float32)
+        if owner in matrix_shapes(config):
+            rows, columns = matrix_shapes(config)[owner]
+            size: tuple[int, ...] = (rows, columns) if part == "weight" else (rows,)
+            return rng.normal(0, 0.5 / columns**0.5 if part == "weight" else 0.1, size).astype(np.float32)
+        return rng.normal(part == "weight", 0.2, config.n_embd).astype(np.float32)
+
+    return pack_model(config, tensor, scheme)
+
+
+def decoder(config: GPT2Config, tensors: dict[str, Any], slots: int = 1, **options: Any) -> Decoder:
+    """A decoder on the build under test."""
+    return Decoder(config, tensors, slots, library=LIBRARY, **options)
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, st.sampled_from(sorted(KINDS)), st.integers(0, 99), st.data())
+def test_the_kernels_equal_the_twin_in_every_shape(
+    config: GPT2Config, scheme: str, seed: int, data: st.DataObject
+) -> None:
+    tensors = model(config, scheme, seed)
+    ids = data.draw(st.lists(st.integers(0, config.vocab_size - 1), min_size=1, max_size=config.n_ctx))
+    want = twin.read(config, tensors, ids)
+    got = decoder(config, tensors, threads=2).run([0], [ids], every=True)
+    # A float that lies on the border of two codes falls to either side: one step of a rounded activation.
+    exact = twin.read(config, tensors, ids, rounded=False)
+    step = 2e-5 + np.abs(want - exact).max()
+    assert np.abs(got - want).max() <= (1e-3 if scheme == "bfloat16" else step) + 1e-4 * np.abs(want).max()
+
+
+@settings(max_examples=25, deadline=None)
+@given(shapes, st.sampled_from(sorted(KINDS)), st.integers(0, 99))
+def test_all_instruction_sets_and_thread_counts_give_the_same_bits(
+    config: GPT2Config, scheme: str, seed: int
+) -> None:
+    tensors = model(config, scheme, seed)
+    ids = np.random.default_rng(seed).integers(0, config.vocab_size, config.n_ctx).tolist()
+    first = decoder(config, tensors, threads=1, path="portable").run([0], [ids], every=True)
+    for path in build.paths():
+        for threads in (1, 2, 3):
+            again = decoder(config, tensors, threads=threads, path=path).run([0], [ids], every=True)
+            assert np.array_equal(first, again), (path, threads)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from(sorted(KINDS)), st.integers(0, 10**6))
+def test_a_text_has_the_same_bits_alone_and_among_others_however_it_is_cut(scheme: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    config = GPT2Config(n_layer=2, n_head=2, n_embd=48, vocab_size=70, n_ctx=90)
+    tensors = model(config, scheme)
+    texts = [rng.integers(0, 70, rng.integers(1, 90)).tolist() for _ in range(20)]
+    alone = []
+    for text in texts:
+        alone.append(decoder(config, tensors, threads=1).run([0], [text], every=True))
+    together, done = decoder(config, tensors, slots=20, threads=2), [0] * 20
+    while any(done[i] < len(text) for i, text in enumerate(texts)):
+        open_texts = [i for i, text in enumerate(texts) if done[i] < len(text)]
+        chosen = rng.permutation(open_texts)[: rng.integers(1, len(open_texts) + 1)].tolist()
+        ends = [min(done[i] + int(rng.choice([1, 2, 5, 40])), len(texts[i])) for i in chosen]
+        parts = [texts[i][done[i] : end] for i, end in zip(chosen, ends, strict=True)]
+        every = bool(rng.integers(2))
+        logits = together.run(chosen, parts, every=every)
+        for i, end in zip(chosen, ends, strict=True):
+            rows = end - done[i] if every else 1
+            assert np.array_equal(logits[:rows], alone[i][end - rows : end])
+            logits, done[i] = logits[rows:], end
+
+
+def test_a_cut_text_goes_on_as_if_nothing_had_been_there_and_a_copy_as_its_original() -> None:
+    config = GPT2Config(n_layer=2, n_head=3, n_embd=36, vocab_size=50, n_ctx=40)
+    d = decoder(config, model(config, "int8"), slots=2)
+    whole = d.run([0], [list(range(30))], every=True)
+    d.cut(0, 7)
+    assert np.array_equal(d.run([0], [[7, 8]], every=True), whole[7:9])
+    d.run([1], [[3] * 20])
+    d.copy(0, 1)
+    assert np.array_equal(d.run([1], [[9]]), whole[9:10])
+    assert np.array_equal(d.run([0], [[9]]), whole[9:10])
+
+
+def test_what_does_not_fit_is_refused_before_the_library_sees_it() -> None:
+    config = GPT2Config(n_layer=1, n_head=1, n_embd=16, vocab_size=20, n_ctx=12)
+    tensors = model(config, "int4")
+    d = decoder(config, tensors, slots=2, room=8)
+    for slots, ids in [
+        ([2], [[1]]),
+        ([-1], [[1]]),
+        ([0, 0], [[1], [1]]),
+        ([0], [[1], [2]]),
+        ([], []),
+        ([0], [[]]),
+        ([0], [[20]]),
+        ([0], [[-1]]),
+        ([0], [[1] * 9]),
+    ]:
+        with pytest.raises(InputError):
+            d.run(slots, ids)
+    for slot, length in [(0, 1), (2, 0), (0, -1)]:
+        with pytest.raises(InputError):
+            d.cut(slot, length)
+    with pytest.raises(InputError):
+        d.copy(0, 5)
+    for wrong in ({"slots": 0}, {"room": 0}, {"threads": -1}):
+        with pytest.raises(InputError):
+            decoder(config, tensors, **wrong)
+    for name in [*matrix_shapes(config), *vector_shapes(config)]:
+        for bad in (None, tensors[name][:-1], tensors[name][:, :-1], tensors[name].astype(np.int64)):
+            with pytest.raises(FormatError):
+                decoder(config, {**tensors, name: bad})
+
+
+def test_without_a_compiler_one_sentence_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(build, "cache_folders", lambda: [tmp_path / "a", tmp_path / "b"])
+    with pytest.raises(MissingExtra, match="C\\+\\+ compiler"):
+        build.built()
+    monkeypatch.setattr(build, "compiler", lambda: sys.executable)
+    with pytest.raises(MissingExtra, match="could not compile"):
+        build.built()
+    assert not list(tmp_path.rglob("*.so"))
+
+
+def test_the_library_is_built_once_and_falls_back_to_another_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(build, "cache_folders", lambda: [tmp_path / "file" / "a", tmp_path / "b"])
+    made = []
+    monkeypatch.setattr(build, "compile_library", lambda place: made.append(place.write_bytes(b"")))
+    assert build.built() == build.built()
+    assert build.built().parent == tmp_path / "b" and len(made) == 1
+
+
+def test_the_processor_decides_which_instruction_set_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build.platform, "machine", lambda: "aarch64")
+    assert build.paths() == ["portable"]
+    monkeypatch.setattr(build.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(Path, "read_text", lambda self: "flags\t: fpu avx2 f16c\n")
+    assert build.paths() == ["avx2", "portable"]
+
+
+def test_decoding_imports_no_torch() -> None:
+    code = "import sys, gpt2.inference.kernels, gpt2.model.packed; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_structures_are_as_long_as_the_library_takes_them() -> None:
+    from gpt2.inference.kernels.decoder import Layer, Matrix, Shape
+
+    assert [ctypes.sizeof(s) for s in (Matrix, Layer, Shape)] == [24, 112, 36]

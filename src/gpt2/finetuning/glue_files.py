@@ -153,7 +153,9 @@ def tab_rows(task: GlueTask, path: Path, lines: Sequence[str]) -> Iterator[Json]
     header = lines[0].rstrip("\r").split("\t")
     if any(all(name in header for name in names) for names in task.texts):
         for line in lines[1:]:
-            yield dict(zip(header, line.rstrip("\r").split("\t"), strict=False))
+            cells: list[str | None] = [*line.rstrip("\r").split("\t")]
+            cells.extend([None] * len(header))
+            yield dict(zip(header, cells, strict=False))
         return
     if not task.bare or len(header) <= max(task.bare):
         raise FormatError(

@@ -163,8 +163,8 @@ def tab_rows(task: GlueTask, path: Path, lines: Sequence[str]) -> Iterator[Json]
             f"{task.label}"
         )
     for line in lines:
-        cells = line.rstrip("\r").split("\t")
-        *texts, label = (cells[place] if place < len(cells) else None for place in task.bare)
+        row = line.rstrip("\r").split("\t")
+        *texts, label = (row[place] if place < len(row) else None for place in task.bare)
         yield dict(zip((*task.texts[0], task.label), (*texts, label), strict=True))
 
 

@@ -273,30 +273,35 @@ template <int KIND> void tile_rows(const uint8_t *w, const Inputs &in, int rows,
   for (; r < rows; r++) tile<KIND, 1>(w, in, r, out + r);
 }
 
-// Threads that are kept between steps; the caller of `run` is one of them.
+// Threads that are kept between steps; the caller of `run` is one of them. Work comes in phases that each begin
+// when the one before is done, and a phase in items: a thread takes those of its own share, one stretch of memory,
+// then what others have not come to. So nobody waits for a thread that the system has put aside, except while
+// that holds an item. Threads spin between phases, which are microseconds apart, and sleep between steps.
 struct Team {
-  int size;
-  std::atomic<uint32_t> arrived{0}, phase{0}, job{0};
+  struct alignas(64) Counter { std::atomic<int32_t> n{0}; };
+  int size, phases;
+  std::vector<Counter> next, done;  // [phases, size], [phases]
+  std::atomic<uint32_t> job{0};     // odd while a step runs
+  std::atomic<int32_t> inside{0};
   std::atomic<bool> over{false};
   std::vector<std::thread> threads;
   void (*work)(void *, int) = nullptr;
   void *what = nullptr;
 
-  explicit Team(int n) : size(n) {
+  Team(int n, int phases) : size(n), phases(phases), next(size_t(phases) * n), done(phases) {
     for (int id = 1; id < n; id++) threads.emplace_back([this, id] {
-      for (uint32_t seen = 0;;) {
-        for (int i = 0; i < 20000 && job.load(std::memory_order_acquire) == seen; i++) pause(i);
-        job.wait(seen, std::memory_order_acquire);
-        seen++;
-        if (over) return;
-        work(what, id);
-        barrier();
+      for (uint32_t seen = 0; !over;) {
+        for (int i = 0; i < 4000 && job == seen; i++) pause(i);
+        job.wait(seen);
+        inside++;  // first, so that the caller cannot end the step in between
+        if ((seen = job) % 2 && !over) work(what, id);
+        inside--;
       }
     });
   }
   ~Team() {
     over = true;
-    job.fetch_add(1, std::memory_order_release);
+    job += 2;
     job.notify_all();
     for (auto &t : threads) t.join();
   }
@@ -304,23 +309,28 @@ struct Team {
 #ifdef __x86_64__
     _mm_pause();
 #endif
-    if (i > 2000) sched_yield();
+    if (i > 1000) sched_yield();
   }
-  void barrier() {
-    if (size == 1) return;
-    const uint32_t p = phase.load(std::memory_order_relaxed);
-    if (arrived.fetch_add(1, std::memory_order_acq_rel) == uint32_t(size) - 1) {
-      arrived.store(0, std::memory_order_relaxed);
-      phase.store(p + 1, std::memory_order_release);
-    } else
-      for (int i = 0; phase.load(std::memory_order_acquire) == p; i += i < 10000) pause(i);
+  template <class Item> void phase(int number, int id, int items, Item item) {
+    int32_t mine = 0;
+    for (int k = 0; k < size; k++) {
+      const int owner = (id + k) % size, from = int64_t(items) * owner / size, to = int64_t(items) * (owner + 1) / size;
+      auto &n = next[size_t(number) * size + owner].n;
+      for (int i; n.load(std::memory_order_relaxed) < to - from && (i = from + n.fetch_add(1)) < to; mine++) item(i);
+    }
+    auto &d = done[number].n;
+    if (mine) d.fetch_add(mine, std::memory_order_acq_rel);
+    for (int i = 0; d.load(std::memory_order_acquire) < items; i += i < 10000) pause(i);
   }
   void run(void (*f)(void *, int), void *a) {
     work = f, what = a;
-    job.fetch_add(1, std::memory_order_release);
+    for (auto &c : next) c.n.store(0, std::memory_order_relaxed);
+    for (auto &c : done) c.n.store(0, std::memory_order_relaxed);
+    job++;
     job.notify_all();
     f(a, 0);
-    barrier();
+    job++;
+    for (int i = 0; inside; i += i < 10000) pause(i);  // they have nothing left to do but to see it
   }
 };
 
@@ -357,7 +367,7 @@ struct Model {
   }
 
   Model(const Shape &shape, const Layer *l, const Matrix &h, const float *positions, const float *norm)
-      : s(shape), wpe(positions), ln_f(norm), head(h), layers(l, l + shape.n_layer), team(shape.threads) {
+      : s(shape), wpe(positions), ln_f(norm), head(h), layers(l, l + shape.n_layer), team(shape.threads, 9 * shape.n_layer + 3) {
     D = s.n_embd / s.n_head, Dp = up(D, LANES), room = up(s.room, LANES);
     side = size_t(room) * Dp, text = side * 2 * s.n_head * s.n_layer;
     cache = (uint16_t *)mmap(nullptr, text * 2 * s.slots, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -413,19 +423,21 @@ struct Model {
     quantize(narrow_in, to, 0, C / UNIT);
   }
 
-  // for a thread's share of the tiles: done(row, first output, 16 outputs)
-  template <class Done> void multiply(const Matrix &w, const Inputs &in, int n, int id, Done done) {
-    const int tiles = up(w.rows, LANES) / LANES, group = UNIT / LANES, groups = (tiles + group - 1) / group;
-    const int from = groups * id / s.threads * group, to = std::min(groups * (id + 1) / s.threads * group, tiles);
+  // w times n rows of inputs, as a phase: done(row, first output, 16 outputs)
+  template <class Done> void multiply(int phase, int id, const Matrix &w, const Inputs &in, int n, Done done) {
+    const int tiles = up(w.rows, LANES) / LANES;
     const size_t bytes = tile_bytes(w.kind, w.columns);
-    F out[ROWS];
-    for (int t = from; t < to; t++) {
-      const uint8_t *p = w.data + bytes * t;
-      if (w.kind == INT8) tile_rows<INT8>(p, in, n, out);
-      else if (w.kind == INT4) tile_rows<INT4>(p, in, n, out);
-      else tile_rows<BF16>(p, in, n, out);
-      for (int m = 0; m < n; m++) done(m, t * LANES, out[m]);
-    }
+    const int group = std::max(1, int(32768 / bytes));  // tiles of an item
+    team.phase(phase, id, (tiles + group - 1) / group, [&](int item) {
+      F out[ROWS];
+      for (int t = item * group; t < std::min((item + 1) * group, tiles); t++) {
+        const uint8_t *p = w.data + bytes * t;
+        if (w.kind == INT8) tile_rows<INT8>(p, in, n, out);
+        else if (w.kind == INT4) tile_rows<INT4>(p, in, n, out);
+        else tile_rows<BF16>(p, in, n, out);
+        for (int m = 0; m < n; m++) done(m, t * LANES, out[m]);
+      }
+    });
   }
 
   // keys and values of a head go into the cache, then its rows look at all that stands before them
@@ -470,44 +482,33 @@ struct Model {
   }
 
   void pass(int id) {  // a thread's part of a pass
-    const int n = s.threads, C = narrow_in.width, W = up(3 * s.n_embd, LANES);
-    auto units = [&](const Inputs &in) {
-      const int u = in.width / UNIT, all = count * u;
-      for (int i = all * id / n; i < all * (id + 1) / n; i++) quantize(in, i / u, i % u, i % u + 1);
+    const int C = narrow_in.width, W = up(3 * s.n_embd, LANES);
+    int p = 0;  // phases so far
+    auto each_row = [&](int n, auto f) { team.phase(p++, id, n, f); };
+    auto codes = [&](const Inputs &in) {  // a row in four parts
+      const int u = in.width / UNIT;
+      team.phase(p++, id, 4 * count, [&](int i) { quantize(in, i / 4, u * (i % 4) / 4, u * (i % 4 + 1) / 4); });
     };
-    auto residual = [&](int m, int at, F y) { float *p = x + size_t(m) * C + at; store(p, load(p) + y); };
-    for (int m = id; m < count; m += n) embed(m), norm(layers[0].ln_1, m, m);
-    team.barrier();
+    auto residual = [&](int m, int at, F y) { float *v = x + size_t(m) * C + at; store(v, load(v) + y); };
+    each_row(count, [&](int m) { embed(m), norm(layers[0].ln_1, m, m); });
     for (int l = 0; l < s.n_layer; l++) {
       const Layer &w = layers[l];
-      if (l) {
-        for (int m = id; m < count; m += n) norm(w.ln_1, m, m);
-        team.barrier();
-      }
-      multiply(w.c_attn, narrow_in, count, id, [&](int m, int at, F y) { store(qkv + size_t(m) * W + at, y); });
-      team.barrier();
-      for (int h = s.n_head * id / n; h < s.n_head * (id + 1) / n; h++) attend(l, h, id);
-      team.barrier();
-      units(narrow_in);
-      team.barrier();
-      multiply(w.attn_c_proj, narrow_in, count, id, residual);
-      team.barrier();
-      for (int m = id; m < count; m += n) norm(w.ln_2, m, m);
-      team.barrier();
-      multiply(w.c_fc, narrow_in, count, id, [&](int m, int at, F y) { store(wide_in.x + size_t(m) * wide_in.width + at, gelu(y)); });
-      team.barrier();
-      units(wide_in);
-      team.barrier();
-      multiply(w.mlp_c_proj, wide_in, count, id, residual);
-      team.barrier();
+      if (l) each_row(count, [&](int m) { norm(w.ln_1, m, m); });
+      multiply(p++, id, w.c_attn, narrow_in, count, [&](int m, int at, F y) { store(qkv + size_t(m) * W + at, y); });
+      team.phase(p++, id, s.n_head, [&](int h) { attend(l, h, id); });
+      codes(narrow_in);
+      multiply(p++, id, w.attn_c_proj, narrow_in, count, residual);
+      each_row(count, [&](int m) { norm(w.ln_2, m, m); });
+      multiply(p++, id, w.c_fc, narrow_in, count, [&](int m, int at, F y) { store(wide_in.x + size_t(m) * wide_in.width + at, gelu(y)); });
+      codes(wide_in);
+      multiply(p++, id, w.mlp_c_proj, wide_in, count, residual);
     }
     if (!wanted) return;
-    for (int i = id; i < wanted; i += n) norm(ln_f, last[i], i);
-    team.barrier();
-    multiply(head, narrow_in, wanted, id, [&](int i, int at, F y) {
-      float *p = row[last[i]].logits + at;
-      if (at + LANES <= s.vocab_size) store(p, y);
-      else for (int j = 0; at + j < s.vocab_size; j++) p[j] = y[j];
+    each_row(wanted, [&](int i) { norm(ln_f, last[i], i); });
+    multiply(p++, id, head, narrow_in, wanted, [&](int i, int at, F y) {
+      float *to = row[last[i]].logits + at;
+      if (at + LANES <= s.vocab_size) store(to, y);
+      else for (int j = 0; at + j < s.vocab_size; j++) to[j] = y[j];
     });
   }
 

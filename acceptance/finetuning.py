@@ -123,7 +123,8 @@ class Comparison:
         won = [name for name in FOUR if self.verdict(name, runs)]
         for name in ONCE:
             said = [answers(self.run("pretrained", name, self.settings.rates[1], 0), TASKS[name].labels)]
-            self.figures("pretrained", name, said)
+            wanted = np.array(self.data[name][1].labels)
+            self.figures(name, {"commonest": [majority(TASKS[name], wanted)], "pretrained": said})
         print(
             f"pretraining is better than fresh weights and than the commonest class on: {', '.join(won) or 'none'}"
         )
@@ -214,26 +215,26 @@ class Comparison:
         print(f"decaNLP, {config.curriculum}, {config.steps} steps of {config.supervised.batch} records:")
         print(found.table(), flush=True)
 
-    def figures(self, side: str, name: str, said: Sequence[Values]) -> list[list[object]]:
-        """Print a side's figures on a task: each seed's, and the interval of their mean."""
+    def figures(self, name: str, sides: dict[str, Sequence[Values]]) -> None:
+        """Print what each side says of a task: the figure of each seed, and the interval of their mean."""
         task, wanted = TASKS[name], np.array(self.data[name][1].labels)
         rows: list[list[object]] = []
         for metric in task.metrics:
-            seeds = [100 * score(metric, run, wanted) for run in said]
-            low, high = (100 * x for x in interval(metric, said, wanted))
-            each = " ".join(f"{x:.1f}" for x in seeds)
-            rows.append([task.title, metric, side, f"{np.mean(seeds):.1f}", each, f"{low:.1f} to {high:.1f}"])
-        print(table(["task", "metric", "side", "mean", "seeds", "95 % over items"], rows), flush=True)
-        return rows
+            for side, said in sides.items():
+                seeds = [100 * score(metric, run, wanted) for run in said]
+                low, high = (100 * x for x in interval(metric, said, wanted))
+                each = " ".join(f"{x:.1f}" for x in seeds)
+                rows.append(
+                    [task.title, metric, side, f"{np.mean(seeds):.1f}", each, f"{low:.1f} to {high:.1f}"]
+                )
+        print("\n" + table(["task", "metric", "side", "mean", "seeds", "95 % over items"], rows), flush=True)
 
     def verdict(self, name: str, runs: dict[tuple[str, str], list[Values]]) -> bool:
         """Print what a task shows; whether pretraining is better than fresh weights and than the commonest class."""
         task, wanted = TASKS[name], np.array(self.data[name][1].labels)
         ours, theirs = runs["pretrained", name], runs["fresh", name]
         never = [majority(task, wanted)]
-        self.figures("commonest", name, never)
-        self.figures("fresh", name, theirs)
-        self.figures("pretrained", name, ours)
+        self.figures(name, {"commonest": never, "fresh": theirs, "pretrained": ours})
         metric = task.metrics[0]
         found = [difference(metric, ours, other, wanted) for other in (theirs, never)]
         for other, d in zip(("fresh", "commonest"), found, strict=True):

@@ -51,9 +51,11 @@ def matthews(said: Values, wanted: Values) -> float:
 
 def pearson(said: Values, wanted: Values) -> float:
     """Correlation of two rows of numbers."""
+    if not np.ptp(said) or not np.ptp(wanted):
+        return 0.0
     a, b = said - said.mean(), wanted - wanted.mean()
     spread = np.sqrt((a * a).sum() * (b * b).sum())
-    return float((a * b).sum() / spread) if spread else 0.0
+    return float((a * b).sum() / spread)
 
 
 def ranks(values: Values) -> Values:

@@ -17,15 +17,17 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from corpora import archive, check, documents, html, prose, reasons, short
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gpt2.corpus import BuildConfig, Document, build, jobs
+from gpt2.corpus.dedupe.duplicates import one_per_address
 from gpt2.corpus.documents import read_text, write_documents
 from gpt2.corpus.engine import Engine
 from gpt2.corpus.fetch.pages import read_pages
 from gpt2.corpus.funnel import EXAMPLES, Funnel
 from gpt2.corpus.links import Link
 from gpt2.corpus.links.votes import Votes
-from gpt2.corpus.shards import one_per_address
 from gpt2.errors import ConfigError, FormatError, InputError
 from gpt2.workspace import Json
 
@@ -116,7 +118,7 @@ def test_a_shard_that_is_done_is_not_done_again(
         broken.setattr(shards, "write_documents", failing)
         with pytest.raises(ZeroDivisionError):
             build(config, out, engine=Engine(workers=1))
-    before = {path: path.stat().st_mtime_ns for path in out.glob("texts/texts-*.json")}
+    before = {path: path.stat().st_mtime_ns for path in out.glob("texts/documents-*.json")}
     assert len(before) == 2
     build(config, out, engine=Engine(workers=1))
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -247,11 +249,31 @@ def test_funnels_of_shards_add_up_whatever_the_order() -> None:
     assert len(whole.json["drops"][0]["examples"][0]["text"]) < 400
 
 
+@settings(max_examples=30, deadline=None, database=None)
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), max_size=60), st.randoms())
+def test_examples_are_the_same_in_whatever_order_and_parts_drops_come(
+    drops: list[tuple[int, int]], random: Any
+) -> None:
+    def told(parts: list[list[tuple[int, int]]]) -> Json:
+        whole = Funnel()
+        for part in parts:
+            one = Funnel()
+            for n, detail in part:
+                one.dropped("links", "rule", id=f"http://a.org/{n}", detail=f"{detail} votes")
+            whole.add(one.json)
+        return whole.json
+
+    mixed, cut = random.sample(drops, len(drops)), random.randint(0, len(drops))
+    assert told([drops]) == told([mixed[:cut], mixed[cut:]])
+    for row in told([drops])["drops"]:
+        assert len({e["id"] for e in row["examples"]}) == min(EXAMPLES, len({n for n, _ in drops}))
+
+
 def test_of_one_address_in_several_shards_the_best_is_kept(tmp_path: Path) -> None:
     votes = [[("x", 1), ("y", None)], [("x", 5), ("z", 2), ("y", 0)], [("x", 5), ("w", None)]]
     shards = []
     for number, rows in enumerate(votes):
-        shards.append(tmp_path / f"texts-{number:05d}.parquet")
+        shards.append(tmp_path / f"documents-{number:05d}.parquet")
         write_documents(shards[-1], [Document(f"{number}{id}", id=id, group=id, votes=v) for id, v in rows])
     funnel = Funnel()
     found = one_per_address(shards, tmp_path / "out", funnel)

@@ -8,6 +8,7 @@ import gzip
 import json
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 import gpt2
 from gpt2.corpus.clean import OWN_TEXT, SITE, WEB, Cleaner, Dropped, mending, rules
-from gpt2.corpus.clean.frames import Frames
+from gpt2.corpus.clean.frames import LINES, SHARED, Frames, count_lines, write_shared, write_table
 from gpt2.corpus.clean.mending import PERHAPS_MOJIBAKE, Mending, SharedLines
 from gpt2.corpus.clean.quality import Reading
 from gpt2.corpus.clean.rules import Judging
@@ -103,28 +104,41 @@ def pages(n: int, line: str, host: str = "a.org") -> list[Document]:
     ]  # fmt: skip
 
 
-def test_lines_on_many_pages_of_a_host_are_its_frame() -> None:
+@pytest.fixture
+def frames_of(tmp_path: Path) -> Callable[[list[Document], SharedLines], Frames]:
+    """The frames of documents in two shards."""
+
+    def found(documents: list[Document], rule: SharedLines) -> Frames:
+        for number in range(2):
+            write_table(tmp_path / LINES.format(number), count_lines(documents[number::2], rule))
+        write_shared(tmp_path, 2, rule)
+        return Frames.read(tmp_path / SHARED, rule)
+
+    return found
+
+
+def test_lines_on_many_pages_of_a_host_are_its_frame(frames_of: Callable[..., Frames]) -> None:
     rule = SharedLines()
     many = pages(rule.pages + 1, "All rights are reserved here.")
-    cleaner = Cleaner((rule,), Frames.of(many, rule))
+    cleaner = Cleaner((rule,), frames_of(many, rule))
     found = cleaner.clean(many[3])
     assert isinstance(found, Document) and found.text == "Page 3 speaks.\nThe end of 3."
     assert cleaner.taken == {"shared-lines": 2}
     elsewhere = dataclasses.replace(many[3], url="https://b.org/3")
     assert cleaner.clean(elsewhere) == elsewhere
-    assert not len(Frames.of(many[1:], rule).lines)
+    assert not len(frames_of(many[1:], rule).lines)
     scattered = [
         d for i in range(4) for d in pages(rule.pages // 2, "All rights are reserved here.", f"{i}.org")
     ]
-    assert not len(Frames.of(scattered, rule).lines)
+    assert not len(frames_of(scattered, rule).lines)
 
 
-def test_short_lines_and_pieces_of_one_page_are_no_frame() -> None:
-    assert not len(Frames.of(pages(50, "See also:"), SharedLines()).lines)
-    pieces = [Document("The same line in each piece.", group="one page") for _ in range(50)]
-    assert not len(Frames.of(pieces, SharedLines()).lines)
+def test_short_lines_and_pieces_of_one_page_are_no_frame(frames_of: Callable[..., Frames]) -> None:
+    assert not len(frames_of(pages(50, "See also:"), SharedLines()).lines)
+    pieces = [Document("The same line in each piece.", group=f"page{i % 2}") for i in range(50)]
+    assert not len(frames_of(pieces, SharedLines()).lines), "each page is whole in a shard"
     apart = [dataclasses.replace(piece, group="", id=str(i)) for i, piece in enumerate(pieces)]
-    assert len(Frames.of(apart, SharedLines()).lines) == 1
+    assert len(frames_of(apart, SharedLines()).lines) == 1
 
 
 # Wikipedia

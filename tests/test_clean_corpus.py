@@ -9,26 +9,15 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import Run
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-import gpt2.corpus.clean.cleaner as module
-from gpt2.corpus.clean import mending, rules
-from gpt2.corpus.clean.cleaner import (
-    OWN_TEXT,
-    SITE,
-    WEB,
-    Cleaned,
-    Cleaner,
-    Dropped,
-    Samples,
-    clean,
-)
+from gpt2.corpus import shards
+from gpt2.corpus.clean import OWN_TEXT, SITE, WEB, Cleaned, Cleaner, clean, mending, rules
 from gpt2.corpus.clean.rule_lists import OFF, read_rules, settings_of, show_rules
-from gpt2.corpus.documents import Document, corpus_files, read_documents, write_documents
+from gpt2.corpus.documents import Document, corpus_files, parquet_rows, read_documents, write_documents
 from gpt2.errors import ConfigError, FormatError, InputError, TooLittleData
 
 WORDS = str.split("""
@@ -69,8 +58,8 @@ def corpus(folder: Path, cuts: list[int]) -> list[Path]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files of a folder that are documents or samples."""
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.suffix in (".parquet", ".jsonl")}
+    """All shards of a folder, and what was dropped."""
+    return {p.name: p.read_bytes() for p in sorted((folder / "documents").glob("*.parquet"))}
 
 
 def test_shards_are_cleaned_one_to_one_and_every_drop_is_written_down(tmp_path: Path) -> None:
@@ -89,12 +78,12 @@ def test_shards_are_cleaned_one_to_one_and_every_drop_is_written_down(tmp_path: 
     assert not [
         d for d in kept if FRAME in d.text or "â€™" in d.text or d.url is None or "wikipedia" in d.url
     ]
-    notes = sorted((tmp_path / "out" / "cleaning").glob("*.jsonl"))
-    drops = [json.loads(line) for path in notes for line in path.read_text().splitlines()]
+    files = sorted((tmp_path / "out" / "documents").glob("drops-*.parquet"))
+    drops = [row for path in files for row in parquet_rows(path, ["id", "step", "rule", "reason"])]
     assert len(drops) == 15 and all(drop["reason"] for drop in drops)
-    samples = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
-    assert {row["id"] for row in samples} == {row["id"] for row in drops}
-    assert next(row for row in samples if row["rule"] == "tokens")["text"] == "Too short."
+    examples = [example for row in done.drops for example in row["examples"]]
+    assert {row["id"] for row in examples} == {row["id"] for row in drops}
+    assert {row["text"] for row in done.drops[0]["examples"]} == {"Too short."}
 
 
 def test_the_cut_into_shards_changes_nothing(tmp_path: Path) -> None:
@@ -102,76 +91,44 @@ def test_the_cut_into_shards_changes_nothing(tmp_path: Path) -> None:
     for name, cuts in {"one": [], "many": [1, 7, 30, 59]}.items():
         done = clean(corpus(tmp_path / name, cuts), tmp_path / f"{name}_out")
         kept = list(read_documents(tmp_path / f"{name}_out"))
-        samples = (tmp_path / f"{name}_out" / "dropped.jsonl").read_bytes()
-        results.append((kept, samples, dataclasses.replace(done, folder=Path())))
+        results.append((kept, dataclasses.replace(done, folder=Path())))
     assert results[0] == results[1]
 
 
 def test_cleaning_goes_on_where_it_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shards = corpus(tmp_path / "in", [10, 20, 30, 40, 50])
-    whole = clean(shards, tmp_path / "whole")
-    real, left = module.clean_shard, [2]
+    files = corpus(tmp_path / "in", [10, 20, 30, 40, 50])
+    whole = clean(files, tmp_path / "whole")
+    real, left = shards.write_documents, [2]
 
-    def failing(*arguments: object) -> None:
+    def failing(*arguments: Any) -> int:
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
-        real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments)
 
-    monkeypatch.setattr(module, "clean_shard", failing)
+    monkeypatch.setattr(shards, "write_documents", failing)
     for _ in range(2):
         left[0] = 2
         with pytest.raises(KeyboardInterrupt):
-            clean(shards, tmp_path / "out")
+            clean(files, tmp_path / "out")
     left[0] = 2
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    for place in (".documents-00004.parquet", "cleaning/.00004.jsonl"):
-        (tmp_path / "out" / f"{place}.{dead.pid}.part").write_bytes(b"cut")
-    done = clean(shards, tmp_path / "out")
+    (tmp_path / "out" / "documents" / f".documents-00004.parquet.{dead.pid}.part").write_bytes(b"cut")
+    done = clean(files, tmp_path / "out")
     assert not list((tmp_path / "out").rglob(".*.part"))
     assert dataclasses.replace(done, folder=whole.folder) == whole
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     left[0] = 0
-    assert clean(shards, tmp_path / "out") == done
+    assert clean(files, tmp_path / "out") == done
 
 
-def test_other_work_in_the_folder_is_left_alone(tmp_path: Path) -> None:
-    shards = corpus(tmp_path / "in", [])
-    clean(shards, tmp_path / "out")
-    before = contents(tmp_path / "out")
-    with pytest.raises(InputError, match="other rules"):
-        clean(shards, tmp_path / "out", OWN_TEXT)
-    assert contents(tmp_path / "out") == before
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "letter.txt").write_text("Dear all")
-    with pytest.raises(InputError, match="has other files"):
-        clean(shards, tmp_path / "mine")
-    assert [p.name for p in (tmp_path / "mine").iterdir() if not p.name.startswith(".")] == ["letter.txt"]
-
-
-def test_nothing_left_is_said(tmp_path: Path) -> None:
-    write_documents(tmp_path / "in" / "documents-00000.parquet", [Document("Too short.", id="a")])
-    with pytest.raises(TooLittleData, match=r"dropped\.jsonl shows"):
-        clean(corpus_files(tmp_path / "in"), tmp_path / "out")
-
-
-@settings(max_examples=50, deadline=None, database=None)
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40)), max_size=80), st.integers(0, 99))
-def test_samples_are_the_same_in_any_order_and_few(rows: list[tuple[str, int]], seed: int) -> None:
-    def taken(order: list[tuple[str, int]], shards: int) -> list[dict[str, object]]:
-        parts = [Samples(5) for _ in range(shards)]
-        for i, (rule, n) in enumerate(order):
-            parts[i % shards].drop(Document(f"text {n}", id=str(n)), Dropped(rule, "why"))
-        whole = Samples(5)
-        for part in parts:
-            for row in part.all():
-                whole.add(row)
-        return whole.all()
-
-    shuffled = random.Random(seed).sample(rows, len(rows))
-    assert taken(rows, 1) == taken(shuffled, 3)
-    assert len(taken(rows, 1)) <= 10
+def test_other_rules_clean_anew_and_nothing_left_is_said(tmp_path: Path) -> None:
+    files = corpus(tmp_path / "in", [])
+    assert clean(files, tmp_path / "out").kept < clean(files, tmp_path / "out", OWN_TEXT).kept
+    write_documents(tmp_path / "few" / "documents-00000.parquet", [Document("Too short.", id="a")])
+    with pytest.raises(TooLittleData, match=r"no document is left after cleaning \(1 tokens"):
+        clean(corpus_files(tmp_path / "few"), tmp_path / "none")
 
 
 # The file of rules

@@ -41,7 +41,7 @@ def test_a_worker_of_a_cluster_that_is_killed_loses_nothing(
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | ENVIRONMENT
         )
-        while not list(out.glob("texts/texts-*.parquet")) and process.poll() is None:
+        while not list(out.glob("texts/documents-*.parquet")) and process.poll() is None:
             time.sleep(0.005)
         workers = ray.workers()
         assert len(workers) == 2 and process.poll() is None

@@ -43,9 +43,10 @@ def test_a_list_packed_in_xz_is_read(tmp_path: Path) -> None:
     assert [row["dropped"] for row in gathered.funnel if row["step"] == "address"] == [1]
     assert gathered.drops == [
         {
+            "step": "links",
             "reason": "address",
             "count": 1,
-            "samples": [{"url": "nonsense", "votes": None, "sources": ["urls.xz"]}],
+            "examples": [{"id": "nonsense", "detail": "votes unknown, in urls.xz", "text": ""}],
         }
     ]
 
@@ -300,7 +301,7 @@ def test_the_command_prints_the_funnel(run: Run, tmp_path: Path) -> None:
     again = run("corpus", "links", tmp_path / "a.csv", "--out", tmp_path / "out", "--json", "--quiet")
     told = json.loads(again.out)
     assert again.err == "" and told["count"] == 1
-    assert told["drops"][0]["samples"][0]["url"] in [url for url, _ in rows]
+    assert told["drops"][0]["examples"][0]["id"] in [url for url, _ in rows]
     assert votes(tmp_path / "out") == {"http://a.org/": 7}
     digest = file_digest(tmp_path / "out/links.parquet")
     assert run("corpus", "links", tmp_path / "a.csv", "--out", tmp_path / "out2").status == 0

@@ -13,12 +13,10 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gpt2.corpus.links import Gathered, LinksConfig, canonical, gather, read_links
 from gpt2.corpus.links.blocklist import MEDIA_ENDINGS, MEDIA_HOSTS, REDDIT, host_of, under, wikipedia
-from gpt2.corpus.links.sift import SAMPLES, Sieve, rules_of
+from gpt2.corpus.links.sift import Sieve, rules_of
 from gpt2.corpus.links.sources import COLUMNS, entry
 from gpt2.errors import ConfigError, FormatError, InputError
 
@@ -272,7 +270,7 @@ def test_days_have_their_borders(rows: list[dict[str, Any]]) -> None:
     assert not fallen([{"url": "http://a.org"}], "date", LinksConfig(before="2005-06-30")), "no day is known"
 
 
-# Lists of a user, samples, settings
+# Lists of a user, settings
 
 
 @pytest.mark.parametrize(
@@ -297,26 +295,3 @@ def test_lists_that_are_none_are_refused(name: str, content: str, message: str, 
 def test_days_that_are_none_are_refused(day: str) -> None:
     with pytest.raises(ConfigError, match="is a day such as"):
         LinksConfig(after=day)
-
-
-@settings(max_examples=30, deadline=None, database=None)
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(-2, 2) | st.none()), max_size=80), st.randoms())
-def test_samples_are_the_same_in_whatever_order_and_parts_rows_come(
-    drops: list[tuple[int, int | None]], random: Any
-) -> None:
-    def record(parts: list[list[tuple[int, int | None]]]) -> Any:
-        whole = Sieve([])
-        for part in parts:
-            sieve = Sieve([])
-            for n, votes in part:
-                sieve.drop("rule", f"http://a.org/{n}", votes, [f"file{n % 3}"])
-            whole.add(json.loads(json.dumps(sieve.record)))
-        return whole.record
-
-    mixed = random.sample(drops, len(drops))
-    cut = random.randint(0, len(drops))
-    one = record([drops])
-    assert one == record([mixed[:cut], mixed[cut:]])
-    assert one["fallen"].get("rule", 0) == len(drops)
-    kept = [row["url"] for _, row in one["samples"].get("rule", [])]
-    assert len(kept) == len(set(kept)) == min(SAMPLES, len({n for n, _ in drops}))

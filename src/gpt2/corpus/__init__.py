@@ -2,7 +2,7 @@
 
 documents.py  Document: the record, Parquet files of it, a user's own text
 jobs.py       input as stretches of archives and files, a shard each
-shards.py     what is done with one shard
+shards.py     the shards of a corpus, made job by job in one way
 engine.py     functions mapped over shards by Daft, here or on a cluster
 funnel.py     counts of each step, reasons and examples of drops
 links/        links with votes

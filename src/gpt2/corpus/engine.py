@@ -37,6 +37,7 @@ from gpt2.errors import ConfigError, WorkbenchError, need
 from gpt2.workspace import Json, plain
 
 TRIES = 3
+FEWER = "fewer workers (--processes 1) take less memory, and what is done is kept"
 QUIET_ENGINE = {
     "DAFT_PROGRESS_BAR": "0",
     "DAFT_SHOW_QUERY_ID": "0",
@@ -104,7 +105,7 @@ class Engine:
                 if failures == TRIES:
                     raise WorkbenchError(
                         f"a worker process died {TRIES} times with {len(left):,} jobs left ({last_line(error)}); "
-                        "fewer workers (--processes 1) take less memory, and what is done is kept"
+                        f"{FEWER}"
                     ) from error
             if raised:
                 raise raised
@@ -192,6 +193,8 @@ def attempt(do: Callable[[Json], Json], job: Json) -> str:
         return json.dumps(do(job), default=plain)
     except WorkbenchError as error:
         return json.dumps({"error": type(error).__name__, "sentence": str(error)})
+    except MemoryError:
+        return json.dumps({"error": "WorkbenchError", "sentence": f"there is not enough memory; {FEWER}"})
     except OSError as error:
         told = [error.errno, error.strerror, error.filename] if error.errno else None
         return json.dumps({"fault": traceback.format_exc(), "system": told}, default=str)

@@ -12,15 +12,14 @@ is in other units (lines, signs, stretches of a file) and has a list of its own.
 
 from __future__ import annotations
 
-import hashlib
-import heapq
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gpt2.workspace import Json
 
-EXAMPLES = 5
+EXAMPLES = 10
 """Kept for each reason."""
 SHOWN = 300
 """Characters of an example's text."""
@@ -55,16 +54,20 @@ class Funnel:
         self.reasons[step, reason] += n
         if id:
             shown = text if len(text) <= SHOWN else text[:SHOWN].rsplit(None, 1)[0] + " …"
-            example = {"id": id, "detail": detail, "text": shown}
-            self._keep((step, reason), [example])
+            self._keep((step, reason), {"id": id[:SHOWN], "detail": detail, "text": shown})
 
     def took(self, step: str, what: str, n: int = 1) -> None:
         """A step took `n` pieces out of texts, or lost them before they could be counted."""
         self.pieces[step, what] += n
 
-    def _keep(self, of: tuple[str, str], examples: Iterable[Json]) -> None:
-        both = [*self.kept.get(of, []), *examples]
-        self.kept[of] = heapq.nsmallest(EXAMPLES, both, key=lambda e: (rank(e["id"]), e["id"], e["detail"]))
+    def _keep(self, of: tuple[str, str], example: Json) -> None:
+        kept = self.kept.setdefault(of, [])
+        if len(kept) == EXAMPLES and rank(example) > rank(kept[-1]):
+            return
+        distinct: dict[str, Json] = {}
+        for one in sorted([*kept, example], key=rank):
+            distinct.setdefault(one["id"], one)
+        kept[:] = [*distinct.values()][:EXAMPLES]
 
     def add(self, told: Json) -> None:
         """Add what another funnel tells in `json`."""
@@ -72,7 +75,8 @@ class Funnel:
         for row in told["drops"]:
             of = (row["step"], row["reason"])
             self.reasons[of] += row["count"]
-            self._keep(of, row["examples"])
+            for example in row["examples"]:
+                self._keep(of, example)
         for row in told.get("taken", []):
             self.pieces[row["step"], row["what"]] += row["count"]
 
@@ -107,6 +111,7 @@ class Funnel:
         ]
 
 
-def rank(id: str) -> str:
-    """Where an id stands in an order that depends on nothing but itself."""
-    return hashlib.sha256(id.encode(errors="surrogatepass")).hexdigest()[:16]
+def rank(example: Json) -> tuple[int, str, str, str]:
+    """Where an example stands in an order that depends on nothing but itself."""
+    id = example["id"]
+    return zlib.crc32(id.encode(errors="surrogatepass")), id, example["detail"], example["text"]

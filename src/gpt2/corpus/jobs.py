@@ -41,6 +41,11 @@ GROUP_PARTS = 8
 """Of a row group, which can only be read from its beginning, are made at most."""
 
 
+def cut() -> list[int]:
+    """What decides how input is cut into jobs, besides the input."""
+    return [SMALLEST, LARGEST, JOBS, GROUP_PARTS]
+
+
 def job_bytes(total: int) -> int:
     """Bytes of input that a job is given of so many in all."""
     return max(SMALLEST, min(total // JOBS, LARGEST))

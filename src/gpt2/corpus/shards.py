@@ -1,46 +1,47 @@
-"""What is done with one shard: pages to texts, texts to clean ones, clean texts to the documents that stay.
+"""The shards of a corpus: made job by job in one way, whatever the step and whoever asks for it.
 
-Each is a plain function from a job to its counts, which `engine.py` maps over all jobs. A shard's files are
-written whole or not at all, and its `.json`, written last, is the mark that it is done: a build that was
-killed does again only what its workers were at. Each document that a step drops has a row in `drops-*.parquet`
-with the step, the rule and the reason. Texts are kept before they are cleaned, so that other rules need no
-second extraction, which costs ten times as much as all rules together.
+A step (extraction, cleaning, the taking out of duplicates) is a function from a job to its counts, which
+`engine.py` maps over all jobs. A shard's files are written whole or not at all and its mark, a `.json`, last; a
+job whose mark is there is passed over by the function itself, so work that was killed does again only what its
+workers were at. A step that drops documents writes a row for each, with the step, the rule and the reason. Texts
+are kept before they are cleaned, so that other rules need no second extraction, which costs ten times as much as
+all rules together.
 
-    FOLDER/texts-00000.parquet   documents
-    FOLDER/drops-00000.parquet   what was dropped
-    FOLDER/lines-00000.npy       how many pages of a host have which line, where a rule asks for it
-    FOLDER/texts-00000.json      counts, examples: the mark
+    FOLDER/documents-00000.parquet   documents
+    FOLDER/drops-00000.parquet       what was dropped
+    FOLDER/documents-00000.json      counts, examples: the mark
+
+`gpt2 corpus build` has a folder for each step; `extract`, `clean` and `dedupe` do one step by itself (`alone`),
+in a folder `documents` of their own.
 
     with Extraction(folder, method="fast") as make: print(make(page_jobs([Path("crawl.warc.gz")])[0]))
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-from array import array
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
-from gpt2.corpus.build.datasheet import facts
-from gpt2.corpus.build.takedown import Removals
-from gpt2.corpus.clean.cleaner import Cleaner, Dropped
-from gpt2.corpus.clean.frames import Frames, count_lines, write_table
-from gpt2.corpus.clean.mending import Mending, SharedLines
-from gpt2.corpus.clean.rules import Rules
-from gpt2.corpus.documents import SHARD, Document, parquet_rows, read_documents, write_documents
-from gpt2.corpus.extract.methods import SECONDS, Extractor, Method
-from gpt2.corpus.fetch.pages import read_pages
+from gpt2.console import Console
+from gpt2.corpus.documents import SHARD, Document, write_documents
+from gpt2.corpus.engine import Engine, Work
 from gpt2.corpus.funnel import Funnel
-from gpt2.corpus.jobs import texts_of
-from gpt2.corpus.links.address import canonical
-from gpt2.corpus.links.votes import Votes, hash64
-from gpt2.workspace import Json, atomic_write, file_digest, read_json, write_json
+from gpt2.errors import InputError
+from gpt2.workspace import (
+    Json,
+    Workspace,
+    atomic_write,
+    clear_drafts,
+    digest,
+    file_digest,
+    read_json,
+    write_json,
+)
 
-TEXTS, DROPS = "texts-{:05d}.parquet", "drops-{:05d}.parquet"
-LINES, MARK = "lines-{:05d}.npy", "texts-{:05d}.json"
+DROPS, MARK = "drops-{:05d}.parquet", "documents-{:05d}.json"
+ALONE = "documents"
+"""Folder for the shards of a step that is done by itself."""
 
 
 class Making:
@@ -57,136 +58,17 @@ class Making:
         self.drops.append({"id": id, "step": step, "rule": rule, "reason": reason or rule})
 
 
-def make_shard(
-    folder: Path, job: Json, documents: Callable[[Making], Iterator[Document]], counting: Rules | None = None
-) -> Json:
-    """Write the shard of a job, unless it is there already; returns its counts.
-
-    With `counting`, a rule on shared lines behind the rules that mend before it, lines are counted too.
-    """
+def make_shard(folder: Path, job: Json, documents: Callable[[Making], Iterator[Document]]) -> Json:
+    """Write the shard of a job, unless it is there already; returns how many documents it has."""
     mark = folder / MARK.format(job["number"])
-    if not mark.exists():
-        making = Making()
-        texts = folder / TEXTS.format(job["number"])
-        write_documents(texts, documents(making))
-        write_drops(folder / DROPS.format(job["number"]), making.drops)
-        if counting:
-            write_lines(folder / LINES.format(job["number"]), read_documents(texts), counting)
-        write_json(mark, making.funnel.json | {"faults": making.faults, "sha256": file_digest(texts)})
-    return {"number": job["number"], "bytes": job["bytes"], "passed": read_json(mark)["passed"]}
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """Makes the texts of a stretch of an archive, or of a user's own files."""
-
-    folder: Path
-    """Where the shard goes."""
-    method: Method = "default"
-    """How the main text of a page is taken."""
-    seconds: float = SECONDS
-    """What a page may take."""
-    votes: Path | None = None
-    """Folder with the votes of links."""
-    counting: Rules | None = None
-    """The rule on lines that many pages share, behind those that mend before it, for which lines are counted."""
-    worth: ClassVar[int] = 0
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Callable[[Json], Json]]:
-        """The function of jobs, with the process that extracts text."""
-        votes = Votes(self.votes) if self.votes else None
-        with Extractor(self.method, self.seconds) as extractor:
-            yield lambda job: make_shard(
-                self.folder,
-                job,
-                lambda making: (
-                    pages(job, making, extractor, votes) if "stretches" in job else texts(job, making)
-                ),
-                self.counting,
-            )
-
-
-def pages(job: Json, making: Making, extractor: Extractor, votes: Votes | None) -> Iterator[Document]:
-    """The main text of each page in stretches of archives."""
-    seen: set[str] = set()
-    for path, start, end in job["stretches"]:
-        for page in read_pages(path, making.faults, (start, end)):
-            address = canonical(page.url) or page.url
-            if votes and address not in votes:
-                continue  # fetched for links that an earlier build wanted
-            making.funnel.passed("responses")
-            if page.refusal or address in seen:
-                making.drop("pages", page.refusal or "address seen before", address)
-                continue
-            making.funnel.passed("pages")
-            found = extractor.document(page)
-            if isinstance(found, str):
-                making.drop("extraction", found, address)
-                continue
-            seen.add(address)  # of several captures, the first that has a text
-            making.funnel.passed("texts")
-            yield dataclasses.replace(found, votes=votes.get(address)) if votes else found
-    for _ in making.faults:
-        making.funnel.took("reading", "damaged stretch of an archive")
-
-
-def texts(job: Json, making: Making) -> Iterator[Document]:
-    """The texts of a user's own."""
-    for document in texts_of(job):
-        making.funnel.passed("texts")
-        yield document
-
-
-@dataclass(frozen=True)
-class Cleaning:
-    """Makes the clean texts of a shard of texts."""
-
-    folder: Path
-    """Where the shard goes."""
-    rules: Rules
-    """What mends and drops."""
-    texts: Path
-    """Folder of the shards of texts, with the counts of their lines."""
-    worth: ClassVar[int] = 4_000_000
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Callable[[Json], Json]]:
-        """The function of jobs, with the lines that many pages share."""
-        shared = next((rule for rule in self.rules if isinstance(rule, SharedLines)), None)
-        tables = sorted(self.texts.glob("lines-*.npy"))
-        frames = Frames.of_tables(tables, shared) if shared else None
-        yield lambda job: make_shard(self.folder, job, lambda making: self.cleaned(job, making, frames))
-
-    def cleaned(self, job: Json, making: Making, frames: Frames | None) -> Iterator[Document]:
-        """Documents mended by the rules, without those that a rule drops."""
-        cleaner = Cleaner(self.rules, frames)
-        for document in read_documents(self.texts / TEXTS.format(job["number"])):
-            left = cleaner.clean(document)
-            if isinstance(left, Dropped):
-                making.drop("cleaning", left.rule, document.id, document.text, left.reason)
-            else:
-                making.funnel.passed("clean texts")
-                yield left
-        for rule, n in cleaner.taken.items():
-            making.funnel.took("cleaning", rule, n)
-
-
-def counting_rules(rules: Rules) -> Rules | None:
-    """The rule on lines that many pages share and the rules that mend before it, or None without it."""
-    for place, rule in enumerate(rules):
-        if isinstance(rule, SharedLines):
-            return tuple(r for r in rules[: place + 1] if isinstance(r, Mending | SharedLines))
-    return None
-
-
-def write_lines(path: Path, documents: Iterator[Document], counting: Rules) -> None:
-    """Count the lines of a shard as they are after the rules that come before the one on shared lines."""
-    *before, rule = counting
-    assert isinstance(rule, SharedLines)
-    cleaner = Cleaner(tuple(before))
-    mended = (dataclasses.replace(d, text=cleaner.mend(d.text, d.url)) for d in documents)
-    write_table(path, count_lines(mended, rule))
+    if done := mark.exists():
+        return {"number": job["number"], "done": done, "documents": read_json(mark)["documents"]}
+    making, shard = Making(), folder / SHARD.format(job["number"])
+    written = write_documents(shard, documents(making))
+    write_drops(folder / DROPS.format(job["number"]), making.drops)
+    told = making.funnel.json | {"faults": making.faults}
+    write_json(mark, told | {"documents": written, "sha256": file_digest(shard)})
+    return {"number": job["number"], "done": done, "documents": written}
 
 
 def write_drops(path: Path, drops: list[Json]) -> None:
@@ -199,62 +81,88 @@ def write_drops(path: Path, drops: list[Json]) -> None:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(drops, schema=schema), stream)
 
 
-@dataclass(frozen=True)
-class Finishing:
-    """Makes the documents that stay: those that repeat no other and that nobody had removed."""
-
-    folder: Path
-    """Where the shard goes."""
-    duplicates: Path
-    """Parquet file with the ids of those that repeat another."""
-    removals: Removals
-    """What was to be removed."""
-    worth: ClassVar[int] = 64_000_000
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Callable[[Json], Json]]:
-        """The function of jobs."""
-        import pyarrow.parquet
-
-        column = pyarrow.parquet.read_table(self.duplicates, columns=["id"]).column("id")
-        repeats = {hash64(id) for id in column.to_pylist()}
-        yield lambda job: self.make(job, repeats)
-
-    def make(self, job: Json, repeats: set[int]) -> Json:
-        """Write the shard of a job, unless it is there already."""
-        path = self.folder / SHARD.format(job["number"])
-        if not path.exists():
-            distinct = (d for d in read_documents(job["texts"]) if hash64(d.id) not in repeats)
-            write_documents(path, (d for d in distinct if not self.removals.covers(d)))
-        return {"number": job["number"], "bytes": job["bytes"], **facts(path)}
+def through(work: Work, jobs: Sequence[Json], engine: Engine, console: Console, title: str) -> list[Json]:
+    """Do all jobs and show how many bytes of input they have taken; what each gave, in their order."""
+    found, documents = [], 0
+    with console.progress(title, sum(job["bytes"] for job in jobs) / 1e6, "MB") as bar:
+        for result in engine.run(work, jobs):
+            found.append(result)
+            documents += result["documents"]
+            size = jobs[result["number"]]["bytes"] / 1e6
+            if result["done"]:
+                bar.skip(size)
+            else:
+                bar.advance(size, note=f"{documents:,} documents")
+    return sorted(found, key=lambda result: int(result["number"]))
 
 
-def one_per_address(shards: list[Path], folder: Path, funnel: Funnel) -> list[Path]:
-    """The shards with each id once over all of them: the document with most votes, of equals the first.
+def added_up(folder: Path, n: int) -> Json:
+    """What the marks of `n` shards say together."""
+    funnel, faults, digests = Funnel(), [], []
+    for number in range(n):
+        told = read_json(folder / MARK.format(number))
+        funnel.add(told)
+        faults += told["faults"]
+        digests.append(told["sha256"])
+    return funnel.json | {"digest": digest(digests), "faults": faults}
 
-    A shard that loses some is written anew into `folder`. Takes 20 bytes of memory a document.
+
+def shard_jobs(shards: Sequence[Path]) -> list[Json]:
+    """A job for each of some shards."""
+    return [
+        {"number": number, "shard": str(shard.absolute()), "bytes": shard.stat().st_size}
+        for number, shard in enumerate(shards)
+    ]
+
+
+def file_stats(files: Sequence[Path]) -> list[Json]:
+    """What tells changed files from the same: their sizes and times."""
+    return [
+        {"file": str(file.resolve()), "size": stat.st_size, "time": stat.st_mtime_ns}
+        for file in files
+        for stat in [file.stat()]
+    ]
+
+
+def keep_apart(files: Sequence[Path], folder: Path) -> None:
+    """Refuse, with `InputError`, input in a folder of the output, which would be emptied for it."""
+    for file in files:
+        if file.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{file} lies in the output folder {folder}; give another folder")
+
+
+def alone(folder: Path, step: str, files: Sequence[Path], settings: Json, do: Callable[[Path], Json]) -> Json:
+    """Do a step by itself: `do` makes shards of `files` in the folder `documents` of `folder`.
+
+    A step that was interrupted goes on; one that was finished with the same settings is not done again, and with
+    other settings anew. Raises `InputError` when that folder is another command's, or has some of the files.
     """
-    import numpy as np
+    keep_apart(files, folder / ALONE)
+    with Workspace(folder) as work:
+        found = work.record(ALONE)
+        if found and found["settings"].get("step") != step:
+            raise InputError(f"{folder / ALONE} was made by another command; give another folder")
+        told = work.run(ALONE, settings | {"step": step, "files": file_stats(files)}, do)
+        clear_drafts(folder / ALONE)
+        return told
 
-    addresses, votes, sizes = array("Q"), array("q"), []
-    for shard in shards:
-        before = len(addresses)
-        for row in parquet_rows(shard, ["id"], ["votes"]):
-            addresses.append(hash64(row["id"]))
-            votes.append(-(2**40) if row["votes"] is None else row["votes"])
-        sizes.append(len(addresses) - before)
-    hashes = np.asarray(addresses, np.uint64)
-    order = np.lexsort((-np.asarray(votes, np.int64), hashes))
-    again = order[1:][hashes[order][1:] == hashes[order][:-1]]
-    dropped = set(again.tolist())
-    found, start = [], 0
-    for shard, size in zip(shards, sizes, strict=True):
-        if dropped.isdisjoint(range(start, start + size)):
-            found.append(shard)
-        else:
-            stay = (d for i, d in enumerate(read_documents(shard), start) if i not in dropped)
-            write_documents(folder / shard.name, stay)
-            found.append(folder / shard.name)
-        start += size
-    funnel.dropped("duplicates", "address seen before, in another shard", len(dropped))
-    return found
+
+def facts(shard: Path) -> Json:
+    """Name, counts and digest of a shard of documents."""
+    import pyarrow.compute
+    import pyarrow.parquet
+
+    compute: Any = pyarrow.compute
+    documents = characters = 0
+    with pyarrow.parquet.ParquetFile(shard) as file:
+        for batch in file.iter_batches(columns=["text"]):
+            documents += batch.num_rows
+            characters += compute.sum(compute.utf8_length(batch.column(0))).as_py() or 0
+    size = shard.stat().st_size
+    return {
+        "name": shard.name,
+        "documents": documents,
+        "characters": characters,
+        "size": size,
+        "sha256": file_digest(shard),
+    }

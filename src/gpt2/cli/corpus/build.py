@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from gpt2.cli.talk import TALK, Amount, Count, Flag, Talk, Whole
+from gpt2.cli.corpus.dedupe import ALIKE, Alike
+from gpt2.cli.corpus.links import WANTED, Wanted
+from gpt2.cli.talk import TALK, Amount, Count, Talk
 
 SOURCE = Group("Source (one of these)", sort_key=10)
-WANTED = Group("Links", sort_key=20)
 FETCHING = Group("Fetching", sort_key=30)
 RULES = Group("Rules", sort_key=40)
 WHERE = Group("Where it is done", sort_key=50)
@@ -22,12 +23,7 @@ def build(
     text: Annotated[Path | None, Parameter(group=SOURCE)] = None,
     pages: Annotated[list[Path] | None, Parameter(group=SOURCE, consume_multiple=True)] = None,
     links: Annotated[list[Path] | None, Parameter(group=SOURCE, consume_multiple=True)] = None,
-    minimum_votes: Annotated[Whole, Parameter(group=WANTED)] = 3,
-    after: Annotated[str | None, Parameter(group=WANTED)] = None,
-    before: Annotated[str | None, Parameter(group=WANTED)] = None,
-    over_18: Annotated[Flag, Parameter(group=WANTED, negative="")] = False,
-    blocked_subreddits: Annotated[Path | None, Parameter(group=WANTED)] = None,
-    blocked_domains: Annotated[Path | None, Parameter(group=WANTED)] = None,
+    wanted: Wanted = WANTED,
     contact: Annotated[str | None, Parameter(group=FETCHING)] = None,
     delay: Annotated[float, Parameter(group=FETCHING)] = 1.0,
     connections: Annotated[Count, Parameter(group=FETCHING)] = 64,
@@ -35,7 +31,7 @@ def build(
     method: Annotated[Literal["default", "fast", "blocks", "newspaper"], Parameter(group=RULES)] = "default",
     seconds: Annotated[Amount, Parameter(group=RULES)] = 10.0,
     rules: Annotated[Path | None, Parameter(group=RULES)] = None,
-    similarity: Annotated[float, Parameter(group=RULES)] = 0.8,
+    alike: Alike = ALIKE,
     processes: Annotated[Count | None, Parameter(group=WHERE)] = None,
     cluster: Annotated[str | None, Parameter(group=WHERE)] = None,
     talk: Talk = TALK,
@@ -54,18 +50,6 @@ def build(
         WARC or ARC files, or folders of them.
     links:
         Dumps, exports, lists of URLs or sitemaps, or folders of them.
-    minimum_votes:
-        Votes that a link needs, where its votes are known; or a page of the documentation.
-    after:
-        First day of the links to take, such as 2012-01-01.
-    before:
-        Day before which links must be, such as 2018-01-01.
-    over_18:
-        Take links marked as for adults as well.
-    blocked_subreddits:
-        File of subreddits to leave out, one a line.
-    blocked_domains:
-        File of domains to leave out with their subdomains, one a line.
     contact:
         Web or mail address at which you can be reached; every server is told. Needed for links.
     delay:
@@ -80,8 +64,6 @@ def build(
         What the text of a page may take.
     rules:
         File of rules that mend and drop; begin with what `gpt2 corpus clean --show-rules` prints.
-    similarity:
-        Share of common word 5-grams from which two documents are one.
     processes:
         Worker processes on this machine; as many as there are cores when not given.
     cluster:
@@ -89,10 +71,8 @@ def build(
     """
     from gpt2.corpus.build import BuildConfig
     from gpt2.corpus.build import build as run
-    from gpt2.corpus.dedupe import DedupeConfig
     from gpt2.corpus.engine import Engine
     from gpt2.corpus.fetch import FetchConfig
-    from gpt2.corpus.links import LinksConfig
     from gpt2.errors import InputError
 
     if links and not contact:
@@ -103,21 +83,14 @@ def build(
         text=text,
         pages=tuple(pages or ()),
         links=tuple(links or ()),
-        wanted=LinksConfig(
-            minimum_votes=minimum_votes,
-            after=after,
-            before=before,
-            over_18=over_18,
-            blocked_subreddits=blocked_subreddits,
-            blocked_domains=blocked_domains,
-        ),
+        wanted=wanted.config,
         fetch=FetchConfig(
             contact=contact or "", delay=delay, workers=connections, allow=frozenset(allow or ())
         ),
         method=method,
         seconds=seconds,
         rules=rules,
-        dedupe=DedupeConfig(similarity=similarity),
+        dedupe=alike.config,
     )
     built = run(config, out, talk.console, Engine(processes, cluster))
     rows = [[row["step"], row["count"], row["unit"], row["note"]] for row in built.funnel]

@@ -23,7 +23,7 @@ def clean(
     documents:
         Folder of documents, or one Parquet file.
     out:
-        Folder for what is left; samples of what was dropped come into its dropped.jsonl.
+        Folder for documents/, what is left of each file, with a row for each drop; `gpt2 corpus report` shows some.
     rules:
         File of rules; the rules for web pages when not given.
     show_rules:
@@ -45,4 +45,4 @@ def clean(
     talk.write("")
     talk.table(["rule", "dropped"], [[name, n] for name, n in done.dropped.items()])
     talk.write("")
-    talk.result(done, f"{done.kept:,} of {done.documents:,} documents are left, in {out}")
+    talk.result(done, f"{done.kept:,} of {done.documents:,} documents are left, in {done.folder}")

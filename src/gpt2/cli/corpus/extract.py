@@ -44,9 +44,10 @@ def extract(
         return show_comparison(compare, talk)
     if not pages or out is None:
         raise InputError("give WARC files and --out for the documents, or else --compare with a labelled set")
+    from gpt2.corpus.engine import Engine
     from gpt2.corpus.extract.archives import extract_files
 
-    done = extract_files(pages, out, method, seconds, processes, talk.console)
+    done = extract_files(pages, out, method, seconds, Engine(processes), talk.console)
     for fault in done.faults:
         talk.console.say(fault)
     talk.table(["no document because", "pages"], [[cause, n] for cause, n in done.causes.items()])

@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 from cyclopts import Group, Parameter
 
 from gpt2.cli.talk import TALK, Flag, Talk, Whole
 
-RULES = Group("Rules", sort_key=10)
+if TYPE_CHECKING:
+    from gpt2.corpus.links import LinksConfig
 
 
-def links(
-    *sources: Path,
-    out: Path,
-    minimum_votes: Annotated[Whole, Parameter(group=RULES)] = 3,
-    after: Annotated[str | None, Parameter(group=RULES)] = None,
-    before: Annotated[str | None, Parameter(group=RULES)] = None,
-    over_18: Annotated[Flag, Parameter(group=RULES, negative="")] = False,
-    wikipedia: Annotated[Flag, Parameter(group=RULES, negative="")] = False,
-    blocked_subreddits: Annotated[Path | None, Parameter(group=RULES)] = None,
-    blocked_domains: Annotated[Path | None, Parameter(group=RULES)] = None,
-    outgoing: Annotated[Flag, Parameter(negative="")] = False,
-    talk: Talk = TALK,
-) -> None:
+@Parameter(name="*", negative="", group=Group("Links", sort_key=20))
+@dataclass(frozen=True)
+class Wanted:
+    """Which links are wanted."""
+
+    minimum_votes: Whole = 3
+    """Votes that a link needs, where its votes are known."""
+    after: str | None = None
+    """First day of the links to take, such as 2012-01-01."""
+    before: str | None = None
+    """Day before which links must be, such as 2018-01-01."""
+    over_18: Flag = False
+    """Take links marked as for adults as well."""
+    wikipedia: Flag = False
+    """Take links to Wikipedia and its mirrors as well."""
+    blocked_subreddits: Path | None = None
+    """File of subreddits to leave out, one a line."""
+    blocked_domains: Path | None = None
+    """File of domains to leave out with their subdomains, one a line."""
+    outgoing: Flag = False
+    """Take the links out of a WARC file's pages, each page with one vote, in place of the pages themselves."""
+
+    @property
+    def config(self) -> LinksConfig:
+        """The same for `gather`."""
+        from gpt2.corpus.links import LinksConfig
+
+        return LinksConfig(**dataclasses.asdict(self))
+
+
+WANTED = Wanted()
+
+
+def links(*sources: Path, out: Path, wanted: Wanted = WANTED, talk: Talk = TALK) -> None:
     """Gather links from files of any kind: outbound, no media, with enough votes, each once.
 
     Parameters
@@ -34,39 +58,13 @@ def links(
         of URLs, sitemaps, WARC files, or folders of these.
     out:
         Folder for links.parquet, and links.json with what was dropped and why.
-    minimum_votes:
-        Votes that a link needs, where its votes are known.
-    after:
-        First day of the links to take, such as 2012-01-01.
-    before:
-        Day before which links must be, such as 2018-01-01.
-    over_18:
-        Take links marked as for adults as well.
-    wikipedia:
-        Take Wikipedia and its mirrors as well.
-    blocked_subreddits:
-        File of subreddits to leave out, one a line.
-    blocked_domains:
-        File of domains to leave out with their subdomains, one a line.
-    outgoing:
-        Take the links out of a WARC file's pages, each page with one vote, in place of the pages themselves.
     """
-    from gpt2.corpus.links import LinksConfig, gather
+    from gpt2.corpus.links import gather
     from gpt2.errors import InputError
 
     if not sources:
         raise InputError("there is nothing to gather links from; give files of links")
-    config = LinksConfig(
-        minimum_votes=minimum_votes,
-        after=after,
-        before=before,
-        over_18=over_18,
-        wikipedia=wikipedia,
-        blocked_subreddits=blocked_subreddits,
-        blocked_domains=blocked_domains,
-        outgoing=outgoing,
-    )
-    gathered = gather(sources, out, config, talk.console)
+    gathered = gather(sources, out, wanted.config, talk.console)
     header = ["rule", "of", "came", "dropped", "left", "what falls to it"]
     columns = ("step", "unit", "came", "dropped", "count", "note")
     talk.table(header, [[row[name] for name in columns] for row in gathered.funnel])

@@ -62,27 +62,6 @@ def write_datasheet(
     )
 
 
-def facts(shard: Path) -> Json:
-    """Name, counts and digest of a shard of documents."""
-    import pyarrow.compute
-    import pyarrow.parquet
-
-    compute: Any = pyarrow.compute
-    documents = characters = 0
-    with pyarrow.parquet.ParquetFile(shard) as file:
-        for batch in file.iter_batches(columns=["text"]):
-            documents += batch.num_rows
-            characters += compute.sum(compute.utf8_length(batch.column(0))).as_py() or 0
-    size = shard.stat().st_size
-    return {
-        "name": shard.name,
-        "documents": documents,
-        "characters": characters,
-        "size": size,
-        "sha256": file_digest(shard),
-    }
-
-
 def totals(shards: Iterable[Json]) -> Json:
     """The shards, what they come to, and the digest of them all."""
     names = ("name", "documents", "characters", "size", "sha256")

@@ -23,17 +23,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from gpt2.console import QUIET, Console, count
 from gpt2.corpus import jobs, shards
 from gpt2.corpus.build.datasheet import REMOVED, SHEET, write_datasheet
 from gpt2.corpus.build.takedown import read_removals
+from gpt2.corpus.clean.cleaning import clean_shards
 from gpt2.corpus.clean.rule_lists import OWN_TEXT, SITE, read_rules, settings_of
 from gpt2.corpus.clean.rules import Rules
-from gpt2.corpus.dedupe.search import DedupeConfig, dedupe
-from gpt2.corpus.documents import parquet_rows
-from gpt2.corpus.engine import HERE, Engine, Work
+from gpt2.corpus.dedupe.duplicates import Keeping, one_per_address
+from gpt2.corpus.dedupe.search import DUPLICATES, DedupeConfig, dedupe
+from gpt2.corpus.documents import corpus_files, parquet_rows
+from gpt2.corpus.engine import HERE, Engine
+from gpt2.corpus.extract.archives import Extraction
 from gpt2.corpus.extract.methods import SECONDS, Method, method_named
 from gpt2.corpus.fetch.crawl import FetchConfig, fetch
 from gpt2.corpus.fetch.outcomes import read_outcomes
@@ -41,8 +45,8 @@ from gpt2.corpus.fetch.warc import warc_files
 from gpt2.corpus.funnel import Funnel, Step
 from gpt2.corpus.links.gathering import LinksConfig, gather, read_links
 from gpt2.corpus.links.votes import Votes
-from gpt2.corpus.site import voted as site
-from gpt2.errors import ConfigError, InputError, TooLittleData
+from gpt2.corpus.site import voted
+from gpt2.errors import ConfigError, InputError
 from gpt2.workspace import Json, Workspace, clear_drafts, digest, file_digest, read_json
 
 
@@ -132,7 +136,7 @@ def build(config: BuildConfig, out: str | Path, console: Console = QUIET, engine
 def input_digest(config: BuildConfig) -> str:
     """What tells changed input from the same: the user's files, or the packages that are documented."""
     if config.kind == "site":
-        return site.installed()
+        return voted.installed()
     if config.pages:
         files = [file for path in config.pages for file in jobs.archives(path)]
     else:
@@ -162,11 +166,9 @@ class Build:
             told.append(self.work.run("pages", {"kind": self.kind}, self.fetch_links, again=True))
             made["pages"] = told[-1]["digest"]
         if self.kind == "site":
-            made["pages"] = self.stage("pages", made, lambda folder: site.fetch_site(folder, self.console))
+            made["pages"] = self.stage("pages", made, lambda folder: voted.fetch_site(folder, self.console))
             made["votes"] = config.wanted.minimum_votes
-        counting = shards.counting_rules(self.rules)
-        made |= {"method": config.method, "seconds": config.seconds}
-        made["counting"] = settings_of(counting) if counting else None
+        made |= {"method": config.method, "seconds": config.seconds, "cut": jobs.cut()}
         told.append(self.stage("texts", made, self.make_texts))
         made = {"texts": told[-1], "rules": settings_of(self.rules), "order": [r.name for r in self.rules]}
         told.append(self.stage("clean", made, self.clean_texts))
@@ -197,9 +199,14 @@ class Build:
         came = found.funnel[0]["came"] if found.funnel else found.count
         funnel.passed("links", came)
         funnel.passed("wanted links", found.count)
+        notes = {row["step"]: row["note"] for row in found.funnel}
+        drops = [row | {"reason": f"{row['reason']}: {notes[row['reason']]}"} for row in found.drops]
         for row in found.funnel:
-            if row["dropped"]:
-                funnel.dropped("links", f"{row['step']}: {row['note']}", row["dropped"])
+            if row["step"] == "duplicates" and row["dropped"]:
+                funnel.dropped("links", f"duplicates: {row['note']}", row["dropped"])
+        funnel.add({"passed": {}, "drops": drops})
+        funnel.took("links", "line without a row", sum(row["bad_lines"] for row in found.sources))
+        funnel.took("links", "damaged file, or stretch of one", len(found.faults))
         return funnel.json | {"digest": file_digest(found.links), "faults": found.faults}
 
     def fetch_links(self, folder: Path) -> Json:
@@ -221,66 +228,51 @@ class Build:
 
     def make_texts(self, folder: Path) -> Json:
         """The main text of each page, or the user's own texts."""
-        counting = shards.counting_rules(self.rules)
         if self.kind == "site":
             pages, least = self.folder / "pages", self.config.wanted.minimum_votes
-            job = jobs.numbered([{"bytes": 0}])[0]
-            shards.make_shard(
-                folder, job, lambda m: site.site_texts(pages, least, m.funnel, self.console), counting
-            )
-            return self.add_up(folder, 1)
-        votes = self.folder / "links" if self.kind == "links" else None
-        work = shards.Extraction(folder, self.config.method, self.config.seconds, votes, counting)
-        if text := self.config.text:
-            todo = jobs.text_jobs(text.absolute() if self.engine.cluster else text)
+            texts = partial(voted.site_texts, pages, least, self.console)
+            shards.make_shard(folder, {"number": 0}, lambda making: texts(making.funnel))
+            return shards.added_up(folder, 1)
+        if self.config.text:
+            todo = jobs.text_jobs(self.config.text.absolute() if self.engine.cluster else self.config.text)
         else:
             given = [self.folder / "pages"] if self.kind == "links" else self.config.pages
             todo = jobs.page_jobs([p.absolute() for path in given for p in jobs.archives(path)])
-        title, unit = ("reading", "texts") if self.config.text else ("extracting", "pages")
-        self.map(work, todo, folder, title, "texts" if self.config.text else "responses", unit)
-        return self.add_up(folder, len(todo))
+        votes = self.folder / "links" if self.kind == "links" else None
+        work = Extraction(folder, self.config.method, self.config.seconds, votes)
+        title = "reading" if self.config.text else "extracting"
+        shards.through(work, todo, self.engine, self.console, title)
+        return shards.added_up(folder, len(todo))
 
     def clean_texts(self, folder: Path) -> Json:
         """The texts that the rules leave, mended."""
-        texts = self.folder / "texts"
-        todo = self.shard_jobs(texts)
-        self.map(
-            shards.Cleaning(folder, self.rules, texts), todo, folder, "cleaning", "clean texts", "texts kept"
+        return clean_shards(
+            corpus_files(self.folder / "texts"), folder, self.rules, self.engine, self.console
         )
-        told = self.add_up(folder, len(todo))
-        if not told["passed"].get("clean texts"):
-            drops = ", ".join(f"{row['count']:,} {row['reason']}" for row in told["drops"][:5]) or "no text"
-            raise TooLittleData(
-                f"no document is left of {self.description} ({drops}); give more text, or other rules"
-            )
-        return told
 
     def find_duplicates(self, folder: Path) -> Json:
         """The documents that repeat others, by address and by words."""
         funnel = Funnel()
-        files = sorted((self.folder / "clean").glob("texts-*.parquet"))
-        distinct = shards.one_per_address(files, folder / "shards", funnel)
-        if self.engine.cluster:
-            self.engine.connect()
-        found = dedupe(distinct, folder, self.config.dedupe, self.console)
+        distinct = one_per_address(corpus_files(self.folder / "clean"), folder / "shards", funnel)
+        found = dedupe(distinct, folder, self.config.dedupe, self.console, self.engine)
         near = f"{self.config.dedupe.similarity:.0%} or more of {self.config.dedupe.ngram}-grams in common"
         for row in parquet_rows(found.path, ["id", "of", "similarity"]):
             reason = "the same words" if row["similarity"] == 1.0 else near
             funnel.dropped("duplicates", reason, id=row["id"], detail=f"{row['similarity']:.2f} {row['of']}")
         funnel.passed("distinct texts", found.kept)
-        replaced = [path.name for path in distinct if path.parent.name == "shards"]
-        return funnel.json | {"digest": file_digest(found.path), "replaced": replaced}
+        anew = [path.name for path in distinct if path.parent == folder / "shards"]
+        return funnel.json | {"digest": file_digest(found.path), "anew": anew}
 
     def finish(self, folder: Path, told: list[Json]) -> Json:
         """The documents that stay, the funnel and the datasheet."""
-        duplicates, removals = self.folder / "duplicates", read_removals(self.folder)
-        todo = self.shard_jobs(self.folder / "clean")
-        for job in todo:
-            name = shards.TEXTS.format(job["number"])
-            replaced = duplicates / "shards" / name
-            job["texts"] = str(replaced if name in told[-1]["replaced"] else self.folder / "clean" / name)
-        work = shards.Finishing(folder, duplicates / "duplicates.parquet", removals)
-        made = sorted(self.engine.run(work, todo), key=lambda result: result["number"])
+        removals = read_removals(self.folder)
+        clean, found = self.folder / "clean", self.folder / "duplicates"
+        distinct = [
+            found / "shards" / path.name if path.name in told[-1]["anew"] else path
+            for path in corpus_files(clean)
+        ]
+        work, todo = Keeping(folder, found / DUPLICATES, removals), shards.shard_jobs(distinct)
+        made = shards.through(work, todo, self.engine, self.console, "documents")
         funnel = Funnel()
         for stage in told:
             funnel.add(stage)
@@ -295,34 +287,6 @@ class Build:
         characters = sum(shard["characters"] for shard in made)
         self.console.say(f"{documents:,} documents of {count(characters)} characters")
         return result
-
-    # Over shards
-
-    def map(self, work: Work, todo: list[Json], folder: Path, title: str, counted: str, unit: str) -> None:
-        """Do the jobs that are not done, and show how many bytes of input they have taken."""
-        left = [job for job in todo if not (folder / shards.MARK.format(job["number"])).exists()]
-        total = sum(job["bytes"] for job in todo)
-        with self.console.progress(title, total / 1e6, "MB") as bar:
-            bar.skip((total - sum(job["bytes"] for job in left)) / 1e6)
-            seen = 0
-            for result in self.engine.run(work, left):
-                seen += result["passed"].get(counted, 0)
-                bar.advance(result["bytes"] / 1e6, note=f"{seen:,} {unit}")
-
-    def shard_jobs(self, folder: Path) -> list[Json]:
-        """A job for each shard of a finished stage."""
-        files = sorted(folder.glob("texts-*.parquet"))
-        return jobs.numbered([{"bytes": file.stat().st_size} for file in files])
-
-    def add_up(self, folder: Path, n: int) -> Json:
-        """What the marks of `n` shards say together."""
-        funnel, faults, digests = Funnel(), [], []
-        for number in range(n):
-            told = read_json(folder / shards.MARK.format(number))
-            funnel.add(told)
-            faults += told["faults"]
-            digests.append(told["sha256"])
-        return funnel.json | {"digest": digest(digests), "faults": faults}
 
     @property
     def settings(self) -> Json:

@@ -93,15 +93,19 @@ def measure(corpus: Path, published: Path | None = None, console: Console = QUIE
 
 
 def told(folder: Path) -> Json:
-    """What the datasheet says, with the examples of the build's mark; empty for documents made otherwise."""
+    """What the datasheet says, with the examples of the mark, or what the mark of one step says; else empty."""
     sheet = read_json(folder / SHEET) if (folder / SHEET).exists() else {}
     mark = read_json(folder / MARK) if (folder / MARK).exists() else {}
-    known = {(r["step"], r["reason"]): r["examples"] for r in mark.get("result", {}).get("drops", [])}
-    drops = [
-        row | {"examples": known.get((row["step"], row["reason"]), [])} for row in sheet.get("drops", [])
-    ]
+    result = mark.get("result", {})
+    known = {(r["step"], r["reason"]): r["examples"] for r in result.get("drops", [])}
+    drops = sheet.get("drops", result.get("drops", []))
+    drops = [row | {"examples": known.get((row["step"], row["reason"]), [])} for row in drops]
     names = ("description", "digest", "made", "made_by", "funnel", "faults", "removals", "sources")
-    return {"drops": drops, "taken": sheet.get("taken", []), **{name: sheet.get(name) for name in names}}
+    return {
+        "drops": drops,
+        "taken": sheet.get("taken", result.get("taken", [])),
+        **{name: sheet.get(name) for name in names},
+    }
 
 
 def histogram(values: Any) -> Json:

@@ -19,10 +19,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt2.corpus.build.datasheet import after_removal, facts
-from gpt2.corpus.documents import Document, corpus_files, parquet_rows, read_documents, write_documents
+import numpy as np
+
+from gpt2.corpus.build.datasheet import after_removal
+from gpt2.corpus.dedupe.duplicates import write_shard
+from gpt2.corpus.documents import corpus_files, parquet_rows
 from gpt2.corpus.links.address import canonical
 from gpt2.corpus.links.blocklist import host_of
+from gpt2.corpus.shards import facts
 from gpt2.errors import FormatError, InputError
 from gpt2.tokens import trace
 from gpt2.tokens.shards import Shards
@@ -41,10 +45,6 @@ class Removals:
     """Addresses, in canonical form."""
     domains: tuple[str, ...] = ()
     """Domains, with all their subdomains."""
-
-    def covers(self, document: Document) -> bool:
-        """Whether a document is to be removed."""
-        return self.covers_any((document.url, document.id))
 
     def covers_any(self, addresses: Iterable[str | None]) -> bool:
         """Whether one of a document's addresses is to be removed."""
@@ -127,7 +127,7 @@ def remove_from(corpus: Path, what: Removals) -> list[Json]:
     for file in corpus_files(corpus):
         gone = [row["id"] for row in parquet_rows(file, ["id"], ["url"]) if every.covers_any(row.values())]
         if gone:
-            write_documents(file, (d for d in read_documents(file) if not every.covers(d)))
+            write_shard(file, file, np.empty(0, np.int64), every)
             changed.append({"shard": file.name, "ids": gone})
     files = corpus_files(corpus)
     after_removal(files[0].parent, map(facts, files), every)

@@ -1,6 +1,7 @@
 """Documents mended or dropped by named rules, drops kept with their reasons.
 
-cleaner.py     rules at work: on one document, and on the shards of a corpus
+cleaning.py    the shards of a corpus, one to one
+cleaner.py     rules at work on one document
 rules.py       the rules that drop: Wikipedia, length, language, Gopher's and C4's
 mending.py     the rules that mend: mojibake, control characters, notices
 frames.py      lines that many pages of a host share
@@ -8,7 +9,8 @@ quality.py     what the rules measure in a text
 rule_lists.py  the lists of rules in use; a user's own file of them
 """
 
-from gpt2.corpus.clean.cleaner import Cleaned, Cleaner, Dropped, clean
+from gpt2.corpus.clean.cleaner import Cleaner, Dropped
+from gpt2.corpus.clean.cleaning import Cleaned, clean
 from gpt2.corpus.clean.rule_lists import OWN_TEXT, SITE, WEB, read_rules
 from gpt2.corpus.clean.rules import Rules
 

@@ -5,7 +5,7 @@ gives a sorted table of its lines as 64-bit hashes of host and line, with the nu
 tables are then added up a part of all hashes at a time, so that no more than one part is in memory. Among a
 hundred million lines, the chance that any two share a hash is 3 in 10,000.
 
-    frames = Frames.of(read_documents("corpus"), SharedLines())
+    text, n = Frames.read(Path("clean/documents/shared-lines.npy"), SharedLines()).mend(text, url)
 
 Rejected: counting lines of all hosts together, by which "Leave a comment below" goes but so does a proverb; and
 leaving it to near-duplicate removal, which drops whole pages.
@@ -29,6 +29,7 @@ Hashes = npt.NDArray[np.uint64]
 Table = npt.NDArray[np.void]
 COUNTED = np.dtype([("line", "<u8"), ("pages", "<u4")])
 PARTS = 64
+LINES, SHARED = "lines-{:05d}.npy", "shared-lines.npy"
 
 
 class Frames:
@@ -39,26 +40,9 @@ class Frames:
         self.lines, self.words = lines, words
 
     @classmethod
-    def of(cls, documents: Iterable[Document], rule: SharedLines) -> Frames:
-        """The frames of documents that are all at hand."""
-        table = count_lines(documents, rule)
-        return cls(table["line"][table["pages"] > rule.pages], rule.words)
-
-    @classmethod
-    def of_tables(cls, paths: Sequence[Path], rule: SharedLines) -> Frames:
-        """The frames of shards, from the table of each that `write_table` wrote."""
-        tables = [np.load(path, mmap_mode="r") for path in paths]
-        edges = [round(i * 2**64 / PARTS) for i in range(1, PARTS)]
-        cuts = [[0, *np.searchsorted(t["line"], np.array(edges, np.uint64)), len(t)] for t in tables]
-        found = [np.empty(0, np.uint64)]
-        for part in range(PARTS):
-            pieces = [t[cut[part] : cut[part + 1]] for t, cut in zip(tables, cuts, strict=True)]
-            rows = np.concatenate([np.empty(0, COUNTED), *pieces])
-            lines, place = np.unique(rows["line"], return_inverse=True)
-            pages = np.zeros(len(lines), np.int64)
-            np.add.at(pages, place, rows["pages"])
-            found.append(lines[pages > rule.pages])
-        return cls(np.concatenate(found), rule.words)
+    def read(cls, path: Path, rule: SharedLines) -> Frames:
+        """The frames that `write_shared` wrote, mapped into memory: all workers of a machine share one copy."""
+        return cls(np.load(path, mmap_mode="r"), rule.words)
 
     def mend(self, text: str, url: str | None) -> tuple[str, int]:
         """The text of a page without frame lines, and how many there were."""
@@ -91,10 +75,26 @@ def count_lines(documents: Iterable[Document], rule: SharedLines) -> Table:
     return table
 
 
-def write_table(path: Path, table: Table) -> None:
+def write_table(path: Path, table: Table | Hashes) -> None:
     """Keep the counted lines of a shard."""
     with atomic_write(path) as stream:
         np.save(stream, table)
+
+
+def write_shared(folder: Path, shards: int, rule: SharedLines) -> None:
+    """Add up the tables of so many shards, and write the lines that are on more pages than the rule allows."""
+    tables = [np.load(folder / LINES.format(number), mmap_mode="r") for number in range(shards)]
+    edges = [round(i * 2**64 / PARTS) for i in range(1, PARTS)]
+    cuts = [[0, *np.searchsorted(t["line"], np.array(edges, np.uint64)), len(t)] for t in tables]
+    found = [np.empty(0, np.uint64)]
+    for part in range(PARTS):
+        pieces = [t[cut[part] : cut[part + 1]] for t, cut in zip(tables, cuts, strict=True)]
+        rows = np.concatenate([np.empty(0, COUNTED), *pieces])
+        lines, place = np.unique(rows["line"], return_inverse=True)
+        pages = np.zeros(len(lines), np.int64)
+        np.add.at(pages, place, rows["pages"])
+        found.append(lines[pages > rule.pages])
+    write_table(folder / SHARED, np.concatenate(found))
 
 
 def has_words(line: str, words: int) -> bool:

@@ -25,6 +25,7 @@ from typing import Any
 
 from gpt2.corpus.clean import mending, rules
 from gpt2.corpus.clean.rules import Rule, Rules
+from gpt2.corpus.links.blocklist import wikipedia
 from gpt2.errors import ConfigError, FormatError, InputError, nearest
 from gpt2.workspace import Json
 
@@ -131,7 +132,7 @@ def settings_of(chosen: Rules) -> Json:
     """All settings of all rules by name, for a record of what was done; Wikipedia's domains with them."""
     found: Json = {rule.name: dataclasses.asdict(rule) for rule in chosen}
     if "wikipedia" in found:
-        found["wikipedia"]["domains"] = sorted(rules.wikipedia_domains())
+        found["wikipedia"]["domains"] = sorted(wikipedia())
     return found
 
 

@@ -17,10 +17,10 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass, fields
-from importlib import resources
 from typing import ClassVar
 
 from gpt2.corpus.clean.quality import Reading
+from gpt2.corpus.links.blocklist import wikipedia
 from gpt2.errors import ConfigError
 from gpt2.tokens.bpe import Tokenizer
 
@@ -75,16 +75,9 @@ class Wikipedia(Judging):
         above = [".".join(parts[i:]) for i in range(len(parts) - 1)]
         if not any(domain in self.spared for domain in above):
             for domain in above:
-                if domain in wikipedia_domains() or domain in self.more:
+                if domain in wikipedia() or domain in self.more:
                     return f"{domain} shows Wikipedia's articles"
         return None
-
-
-@functools.cache
-def wikipedia_domains() -> frozenset[str]:
-    """The domains of `data/wikipedia.txt`."""
-    text = resources.files("gpt2.corpus").joinpath("data/wikipedia.txt").read_text("utf-8")
-    return frozenset(line for line in text.split("\n") if line and not line.startswith("#"))
 
 
 # Judging: length and language

@@ -161,12 +161,13 @@ def sign(rows: Sequence[bytes], bands: int, length: int, ngram: int) -> Signatur
 
 
 def least_hashes(rows: Sequence[str], hashes: int, ngram: int) -> npt.NDArray[np.uint32]:
-    """The least of each hash [texts, hashes] over the n-grams of texts given as words with single spaces."""
+    """The least of each hash [texts, hashes] over the n-grams of texts given as words with single spaces.
+
+    By Daft, without a query.
+    """
     daft: Any = need("daft", "corpus")
-    functions: Any = need("daft.functions", "corpus")
-    least = functions.minhash(daft.col("words"), num_hashes=hashes, ngram_size=ngram)
-    column = daft.from_pydict({"words": list(rows)}).select(least.alias("m")).to_arrow().column("m")
-    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    column = daft.Series.from_pylist(list(rows)).minhash(num_hashes=hashes, ngram_size=ngram).to_arrow()
+    flat = column.flatten().to_numpy(zero_copy_only=False)
     return np.asarray(flat, np.uint32).reshape(len(rows), hashes)
 
 

@@ -5,7 +5,7 @@ all others by brute force: an inverted index over the shingles of the sample, th
 corpus passes once. Nothing of MinHash has a part in it. Recall counts the sampled texts that have a near
 duplicate: found are those of which no near duplicate is kept beside them. Precision counts the sampled texts
 that were dropped: right are those that are as like the text they are said to repeat as was asked. Both come
-with Wilson's interval of 95 % over the sampled texts. The pass costs about as much as the signatures did.
+with Wilson's interval of 95 % over the sampled texts.
 
     gpt2 corpus dedupe corpus --out distinct --sample 5000
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gpt2.corpus.dedupe.minhash import Hashes, shingles
+from gpt2.corpus.dedupe.minhash import Hashes
 
 SLOTS_BITS = 24
 
@@ -58,11 +58,10 @@ class Rate:
 
 
 class Sampled:
-    """Texts of a sample, by number as their `words`, made ready to be found among others."""
+    """Texts of a sample, by number as their `shingles`, made ready to be found among others."""
 
-    def __init__(self, sample: Mapping[int, bytes], ngram: int) -> None:
-        self.ngram, self.numbers = ngram, np.array([*sample], np.int64)
-        sets = [shingles(row, ngram) for row in sample.values()]
+    def __init__(self, sample: Mapping[int, Hashes]) -> None:
+        self.numbers, sets = np.array([*sample], np.int64), [*sample.values()]
         self.sizes = np.array([len(s) for s in sets], np.int64)
         every = np.concatenate([*sets, np.empty(0, np.uint64)])
         order = np.argsort(every, kind="stable")
@@ -75,11 +74,10 @@ class Sampled:
         self.slots[self.every >> np.uint64(64 - SLOTS_BITS)] = True
 
     def alike(
-        self, texts: Iterable[tuple[int, bytes]], similarity: float
+        self, texts: Iterable[tuple[int, Hashes]], similarity: float
     ) -> Iterator[tuple[int, int, float]]:
         """Every (sampled text, other text, similarity) from `similarity` up, by exact comparison."""
-        for number, row in texts:
-            own = shingles(row, self.ngram)
+        for number, own in texts:
             known = own[self.slots[own >> np.uint64(64 - SLOTS_BITS)]]
             if len(known) < similarity * len(own) or not len(own):
                 continue  # J <= common / own

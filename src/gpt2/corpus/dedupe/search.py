@@ -7,14 +7,14 @@ when of their word 5-grams at least `similarity` are common to both. Candidates 
 same result in whatever order and files they come. What was found is held against brute force on a sample of
 the run (recall.py). OpenWebText's rule, 0.5, is the preset `openwebtext`.
 
-A corpus may be larger than memory. Each shard's signatures are written once (`signatures/`), then read band by
-band; in memory are some 20 bytes for each document, and for each that meets another its id and address and some
-16 bytes for each of its bands that another shares. The shingles of those are written shard by shard and read
-two documents at a time. Each file is written whole or not at all, so a run that was killed goes on at the shard
-where it was; another similarity over the same shape starts from the signatures that are there.
+A corpus may be larger than memory. Each shard is read once, by the workers of an engine, which write its
+signatures and shingles (`signatures/`); the rest needs no text. Signatures are read band by band; in memory are
+some 20 bytes for each document, and for each that meets another its id and address and some 16 bytes for each of
+its bands that another shares. Shingles are read two documents at a time. Each file is written whole or not at all,
+so a run that was killed goes on at the shards where it was; another similarity over the same shape starts from the
+signatures that are there.
 
     gpt2 corpus dedupe corpus --out distinct --similarity 0.8 --show 10
-    duplicates(["one two three four five six", "ONE two, three four five six!"])   # {1: Duplicate(0, 1.0)}
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ import numpy.typing as npt
 
 from gpt2.console import QUIET, Console
 from gpt2.corpus.dedupe.clusters import Places, first_of_each, meetings, settle
-from gpt2.corpus.dedupe.duplicates import keep_apart, write_duplicates
-from gpt2.corpus.dedupe.minhash import curve, shape, shingles, sign, words
+from gpt2.corpus.dedupe.duplicates import write_duplicates
+from gpt2.corpus.dedupe.minhash import curve, shape
 from gpt2.corpus.dedupe.recall import Rate, Sampled, drawn, rates
-from gpt2.corpus.dedupe.signatures import ShingleFiles, SignedShards, sign_shards
+from gpt2.corpus.dedupe.signatures import ShingleFiles, SignedShards, Signing
 from gpt2.corpus.documents import parquet_batches
+from gpt2.corpus.engine import HERE, Engine
+from gpt2.corpus.shards import ALONE, file_stats, keep_apart, shard_jobs, through
 from gpt2.errors import ConfigError, InputError, nearest, need
-from gpt2.workspace import Json, Workspace, read_json, remove, write_json
+from gpt2.workspace import Json, Workspace, remove
 
 SIMILARITY = 0.8
 DUPLICATES = "duplicates.parquet"
@@ -143,7 +145,11 @@ class Deduped:
 
 
 def dedupe(
-    shards: Sequence[Path], folder: Path, config: DedupeConfig = DedupeConfig(), console: Console = QUIET
+    shards: Sequence[Path],
+    folder: Path,
+    config: DedupeConfig = DedupeConfig(),
+    console: Console = QUIET,
+    engine: Engine = HERE,
 ) -> Deduped:
     """Find the documents to drop in Parquet shards of documents and list them in `folder`/duplicates.parquet.
 
@@ -158,14 +164,21 @@ def dedupe(
             raise InputError(f"there is no file {shard}; check the path")
     if len({shard.name for shard in shards}) < len(shards):
         raise InputError("two shards have the same name; give each a name of its own")
-    keep_apart(shards, folder)
+    for stage in ("signatures", "near", ALONE):
+        keep_apart(shards, folder / stage)
     daft: Any = need("daft", "corpus")
     bands, rows = config.shape
-    stats = [(str(shard.resolve()), shard.stat().st_size, shard.stat().st_mtime_ns) for shard in shards]
-    key: Json = {"shards": stats, "shape": config.shape, "ngram": config.ngram, "daft": daft.__version__}
+    key: Json = {"shards": file_stats(shards), "shape": config.shape, "ngram": config.ngram}
+    key["daft"] = daft.__version__
+
+    def sign_all(to: Path) -> Json:
+        work = Signing(to.absolute(), bands, rows, config.ngram)
+        through(work, shard_jobs(shards), engine, console, "signatures")
+        return {}
+
     with Workspace(folder) as work:
         give_way(work, key | {"config": config})
-        work.run("signatures", key, lambda to: sign_shards(shards, to, bands, rows, config.ngram, console))
+        work.run("signatures", key, sign_all)
         signed = SignedShards(shards, work.folder / "signatures")
         found = work.run("near", key | {"config": config}, lambda to: find(signed, to, config, console))
     for name in ("recall", "precision"):
@@ -192,7 +205,7 @@ def find(signed: SignedShards, folder: Path, config: DedupeConfig, console: Cons
     able &= first == np.arange(signed.total)
     bands, _ = config.shape
     texts, bucket = meetings(lambda band: signed.columns(f"band_{band}"), bands, able)
-    files = ShingleFiles(signed, texts, folder, config.ngram, console)
+    files = ShingleFiles(signed, texts)
 
     wanted = first != np.arange(signed.total)
     wanted[first[wanted]] = True
@@ -222,8 +235,7 @@ def find(signed: SignedShards, folder: Path, config: DedupeConfig, console: Cons
         folder.parent / DUPLICATES, signed, documents, ids, rank, of[text], alike[text]
     )
     repeats = {int(documents[a]): int(documents[b]) for a, b in zip(near, kept, strict=True)}
-    measured = measure(signed, able, repeats, folder, config, console) if config.sample else (None, None)
-    files.delete()
+    measured = measure(signed, able, repeats, config, console) if config.sample else (None, None)
     dropped_in_all = int(np.count_nonzero(of[text] != np.arange(len(documents))))
     return clusters | {
         "documents": signed.total,
@@ -284,58 +296,20 @@ def measure(
     signed: SignedShards,
     able: npt.NDArray[np.bool_],
     repeats: dict[int, int],
-    folder: Path,
     config: DedupeConfig,
     console: Console,
 ) -> tuple[Rate, Rate]:
     """Recall and precision on a sample; `repeats` tells for each text that was dropped the one it repeats."""
     chosen = drawn(signed.columns("key_0"), able, config.sample)
-    sampled = np.zeros(signed.total, np.bool_)
-    sampled[chosen] = True
-    shards = range(len(signed.shards))
-    sample = {number: row for shard in shards for number, row in signed.words(sampled, shard)}
-    ready, found = Sampled(sample, config.ngram), []
-    with console.progress("measuring", int(able.sum()), "documents") as bar:
-        for shard in shards:
-            path = folder / f"alike-{shard:05d}.json"
-            if not path.exists():
-                texts = signed.words(able, shard)
-                write_json(path, [*ready.alike(texts, config.similarity)])
-            found += read_json(path)
-            begin, end = signed.begins[shard : shard + 2]
-            bar.advance(int(able[begin:end].sum()))
+    files = ShingleFiles(signed, chosen)
+    sample = {number: files(i) for i, number in enumerate(chosen.tolist())}
+    ready = Sampled(sample)
+    found: list[tuple[int, int, float]] = []
+    with console.progress("measuring", signed.total, "documents") as bar:
+        for shard, sizes in enumerate(signed.columns("size")):
+            sets = enumerate(signed.sets(shard, sizes), int(signed.begins[shard]))
+            found += ready.alike(((i, own) for i, own in sets if able[i]), config.similarity)
+            bar.advance(len(sizes))
     kept = np.ones(signed.total, np.bool_)
     kept[[*repeats]] = False
     return rates(found, {text: repeats[text] for text in sample if text in repeats}, kept)
-
-
-@dataclass(frozen=True)
-class Duplicate:
-    """What a text repeats."""
-
-    of: int
-    """Index of the text that is kept."""
-    similarity: float
-    """Jaccard similarity of their word n-grams; 1.0 for equal words."""
-
-
-def duplicates(texts: Sequence[str], similarity: float = SIMILARITY) -> dict[int, Duplicate]:
-    """For each text of a list that repeats an earlier one: which, and how closely. Order decides which is kept."""
-    config = DedupeConfig(similarity)
-    bands, length = config.shape
-    rows = [words(text) for text in texts]
-    signed = sign(rows, bands, length, config.ngram)
-    first = first_of_each(lambda: [signed.key], len(texts))
-    able = signed.near & (first == np.arange(len(texts)))
-    met, bucket = meetings(lambda band: [signed.bands[:, band]], bands, able)
-    sets = [shingles(rows[i], config.ngram) for i in met]
-    sizes = np.array([len(s) for s in sets], np.int64)
-    settled = settle(bucket, signed.sketch[met], sizes, sets.__getitem__, similarity, config.hashes)
-    of, alike = np.arange(len(texts)), np.ones(len(texts))
-    dropped = np.flatnonzero(settled.of >= 0)
-    of[met[dropped]], alike[met[dropped]] = met[settled.of[dropped]], settled.similarity[dropped]
-    return {
-        i: Duplicate(int(of[text]), float(alike[text]))
-        for i, text in enumerate(first.tolist())
-        if of[text] != i
-    }

@@ -1,118 +1,83 @@
-"""Signatures and shingles of a corpus on disk, one file a shard.
+"""Signatures and shingles of a corpus on disk, one file of each a shard.
 
-`sign_shard` reads a shard once and writes a Parquet file with, row for row, the key, the sketch and the band
-hashes of minhash.py, which are then read a column at a time. It needs nothing but the shard, so these files may
-be made anywhere. While Daft hashes one batch, Python takes the next apart into words, on another core where
-there is one. `ShingleFiles` has the sorted shingles of those documents that met another, to be read one document
-at a time while they are compared. Rejected: reading the texts again for each comparison, since Parquet gives no
-single row, and keeping the shingles of all documents, which are larger than the text.
+`Signing` reads a shard once and writes a Parquet file with, row for row, the key, the sketch, the band hashes of
+minhash.py and the number of shingles, which are then read a column at a time; and beside it the sorted shingles
+themselves, to be read one document at a time while documents are compared. It needs nothing but the shard, so it
+is done by the workers of any engine. The shingles of all take about a third more room than the texts; rejected:
+only those of documents that met another, for which, as for the measuring, all texts must be read again.
 
-    sign_shard(Path("documents-00000.parquet"), Path("signatures-00000.parquet"), bands=18, rows=7, ngram=5)
+    with Signing(Path("signatures"), 18, 7, 5).opened() as sign: sign(shard_jobs([Path("documents-00000.parquet")])[0])
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from gpt2.console import QUIET, Console
 from gpt2.corpus.dedupe.clusters import Places
-from gpt2.corpus.dedupe.minhash import Hashes, Signatures, shingles, sign, words
-from gpt2.corpus.documents import damage_told, parquet_batches
+from gpt2.corpus.dedupe.minhash import Hashes, shingles, sign, words
+from gpt2.corpus.documents import damage_told, in_batches, parquet_rows
 from gpt2.errors import InputError
 from gpt2.workspace import Json, atomic_write
 
-BATCH_BYTES = 4 << 20
-FILE, SETS, SIZES = "signatures-{:05d}.parquet", "shingles-{:05d}.bin", "sizes-{:05d}.npy"
+AT_ONCE = 512
+FILE, SETS = "signatures-{:05d}.parquet", "shingles-{:05d}.bin"
 
 
-def sign_shards(
-    shards: Sequence[Path], folder: Path, bands: int, rows: int, ngram: int, console: Console = QUIET
-) -> Json:
-    """Write the signatures of each shard into `folder`, but for those that are there."""
-    counts = [documents_in(shard) for shard in shards]
-    with console.progress("signatures", sum(counts), "documents") as bar:
-        for number, (shard, count) in enumerate(zip(shards, counts, strict=True)):
-            target = folder / FILE.format(number)
-            if target.exists():
-                bar.skip(count)
-            else:
-                sign_shard(shard, target, bands, rows, ngram, bar.advance)
-    return {"documents": sum(counts)}
+@dataclass(frozen=True)
+class Signing:
+    """Writes the signatures and shingles of a shard."""
 
+    folder: Path
+    """Where they go."""
+    bands: int
+    """Bands of a signature."""
+    rows: int
+    """Hashes in a band."""
+    ngram: int
+    """Words in an n-gram."""
+    worth: ClassVar[int] = 8_000_000
 
-def sign_shard(
-    shard: Path,
-    target: Path,
-    bands: int,
-    rows: int,
-    ngram: int,
-    advance: Callable[[float], None] = lambda _: None,
-) -> None:
-    """Write the signatures of one shard, whole or not at all."""
-    import pyarrow
-    import pyarrow.parquet
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Callable[[Json], Json]]:
+        """The function of jobs."""
+        yield self.sign
 
-    names = ["key_0", "key_1", "sketch_0", "sketch_1", *(f"band_{band}" for band in range(bands))]
-    schema = pyarrow.schema({"near": pyarrow.bool_(), **dict.fromkeys(names, pyarrow.uint64())})
+    def sign(self, job: Json) -> Json:
+        """Write both files of a shard, unless they are there already."""
+        import pyarrow
+        import pyarrow.parquet
 
-    def put(signed: Signatures) -> None:
-        columns = np.concatenate([signed.key, signed.sketch, signed.bands], axis=1).T
-        arrays = [pyarrow.array(column) for column in (signed.near, *np.ascontiguousarray(columns))]
-        writer.write_table(pyarrow.table(arrays, schema=schema))
-        advance(len(signed.near))
-
-    plain: Any = {"compression": "none", "use_dictionary": False}  # hashes do not compress
-    with (
-        atomic_write(target) as stream,
-        pyarrow.parquet.ParquetWriter(stream, schema, **plain) as writer,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        waiting = None
-        for batch in word_batches(shard):
-            job = pool.submit(sign, batch, bands, rows, ngram)
-            if waiting:
-                put(waiting.result())
-            waiting = job
-        if waiting:
-            put(waiting.result())
-
-
-def word_batches(shard: Path) -> Iterator[list[bytes]]:
-    """The `words` of a shard's documents, some megabytes at a time."""
-    batch: list[bytes] = []
-    size = 0
-    for _, row in shard_words(shard):
-        batch.append(row)
-        size += len(row) + 64
-        if size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def shard_words(shard: Path, wanted: npt.NDArray[np.bool_] | None = None) -> Iterator[tuple[int, bytes]]:
-    """(row, `words`) of the wanted documents of a shard, or of all."""
-    import pyarrow
-
-    here = 0
-    for batch in parquet_batches(shard, ["text"]):
-        column = batch.column(0)
-        places = np.arange(here, here + len(column))
-        if wanted is not None:
-            mask = wanted[here : here + len(column)]
-            column, places = column.filter(pyarrow.array(mask)), places[mask]
-        with damage_told(shard):
-            texts = column.to_pylist()
-        for place, text in zip(places.tolist(), texts, strict=True):
-            yield place, words(text or "")
-        here += batch.num_rows
+        target = self.folder / FILE.format(job["number"])
+        if done := target.exists():
+            return {"number": job["number"], "done": done, "documents": documents_in(target)}
+        names = ["key_0", "key_1", "sketch_0", "sketch_1", *(f"band_{band}" for band in range(self.bands))]
+        types = {"near": pyarrow.bool_(), "size": pyarrow.int64()}
+        schema = pyarrow.schema(types | dict.fromkeys(names, pyarrow.uint64()))
+        plain: Any = {"compression": "none", "use_dictionary": False}  # hashes do not compress
+        documents = 0
+        with (
+            atomic_write(target) as stream,
+            pyarrow.parquet.ParquetWriter(stream, schema, **plain) as writer,
+            atomic_write(self.folder / SETS.format(job["number"])) as sets,
+        ):
+            rows = parquet_rows(Path(job["shard"]), ["text"])
+            for batch in in_batches((words(row["text"] or "") for row in rows), AT_ONCE):
+                signed = sign(batch, self.bands, self.rows, self.ngram)
+                found = [shingles(row, self.ngram).astype("<u8") for row in batch]
+                sets.write(b"".join(one.tobytes() for one in found))
+                columns = np.concatenate([signed.key, signed.sketch, signed.bands], axis=1).T
+                sizes = np.array([len(one) for one in found], np.int64)
+                arrays = [pyarrow.array(a) for a in (signed.near, sizes, *np.ascontiguousarray(columns))]
+                writer.write_table(pyarrow.table(arrays, schema=schema))
+                documents += len(batch)
+        return {"number": job["number"], "done": done, "documents": documents}
 
 
 def documents_in(shard: Path) -> int:
@@ -151,47 +116,29 @@ class SignedShards:
         ]
         return np.concatenate(parts)
 
-    def words(self, wanted: npt.NDArray[np.bool_], shard: int) -> Iterator[tuple[int, bytes]]:
-        """(document, `words`) of the wanted documents of one shard."""
-        begin, end = self.begins[shard : shard + 2].tolist()
-        if wanted[begin:end].any():
-            for row, found in shard_words(self.shards[shard], wanted[begin:end]):
-                yield begin + row, found
+    def sets(self, shard: int, sizes: Places) -> Iterator[Hashes]:
+        """The shingles of each document of a shard, whose numbers are given."""
+        with (self.folder / SETS.format(shard)).open("rb") as stream:
+            for size in sizes.tolist():
+                yield np.frombuffer(stream.read(8 * size), "<u8").astype(np.uint64, copy=False)
 
 
 class ShingleFiles:
     """The shingles of some documents, given in ascending order, to be read one document at a time."""
 
-    def __init__(
-        self, signed: SignedShards, documents: Places, folder: Path, ngram: int, console: Console = QUIET
-    ) -> None:
-        self.folder = folder
-        wanted = np.zeros(signed.total, np.bool_)
-        wanted[documents] = True
-        sizes = []
-        with console.progress("shingles", len(documents), "documents") as bar:
-            for shard in range(len(signed.shards)):
-                path = folder / SIZES.format(shard)
-                if not path.exists():
-                    with atomic_write(folder / SETS.format(shard)) as stream:
-                        sets = (shingles(row, ngram) for _, row in signed.words(wanted, shard))
-                        lengths = [stream.write(s.astype("<u8").tobytes()) // 8 for s in sets]
-                    with atomic_write(path) as stream:
-                        np.save(stream, np.array(lengths, np.int64))
-                sizes.append(np.load(path))
-                bar.advance(len(sizes[-1]))
-        self.sizes: Places = np.concatenate([*sizes, np.empty(0, np.int64)])
-        self.files = [folder / SETS.format(shard) for shard in range(len(sizes))]
-        self.shard = np.repeat(np.arange(len(sizes)), [len(s) for s in sizes])
-        self.begin = np.concatenate([np.cumsum(s) - s for s in sizes] or [np.empty(0, np.int64)])
+    def __init__(self, signed: SignedShards, documents: Places) -> None:
+        self.shard = np.searchsorted(signed.begins, documents, "right") - 1
+        sizes, begins = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for shard, column in enumerate(signed.columns("size")):
+            mine = documents[self.shard == shard] - signed.begins[shard]
+            sizes.append(column[mine])
+            begins.append((np.cumsum(column) - column)[mine])
+        self.sizes: Places = np.concatenate(sizes)
+        self.begin = np.concatenate(begins)
+        self.files = [signed.folder / SETS.format(shard) for shard in range(len(signed.shards))]
 
     def __call__(self, i: int) -> Hashes:
         """The shingles of the i-th document."""
         with self.files[self.shard[i]].open("rb", buffering=0) as stream:
             stream.seek(8 * int(self.begin[i]))
             return np.frombuffer(stream.read(8 * int(self.sizes[i])), "<u8").astype(np.uint64, copy=False)
-
-    def delete(self) -> None:
-        """Take the files away."""
-        for path in (*self.folder.glob("sizes-*.npy"), *self.files):
-            path.unlink()

@@ -21,6 +21,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 from gpt2.corpus.documents import decode_text
+from gpt2.corpus.links.address import canonical
 from gpt2.errors import FormatError, InputError
 
 
@@ -95,8 +96,6 @@ def entries(path: Path) -> Iterator[tuple[int, str]]:
 
 def read_domains(path: Path) -> frozenset[str]:
     """The domains in a file, one a line, in the form of canonical addresses; `*.` before one means the same."""
-    from gpt2.corpus.links.address import canonical
-
     domains = set()
     for number, entry in entries(path):
         url = canonical(entry if "://" in entry else f"http://{entry.removeprefix('*.')}")

@@ -157,7 +157,7 @@ class Gathered:
     funnel: list[Json]
     """Of each rule: step, unit, came, dropped, count (of those left), note."""
     drops: list[Json]
-    """What fell to each rule: reason, count, samples."""
+    """What fell to each rule, the most frequent first: step, reason, count, examples."""
     sources: list[Json]
     """Of each file: name, rows, bad_lines."""
     faults: list[str]
@@ -198,7 +198,7 @@ def gather(
                     f"{STAGES}/{digest(name)}", settings, partial(sift, path, name, config, bar)
                 )
                 bar.skip(end - bar.done)
-                sieve.add(records[name])
+                sieve.funnel.add(records[name])
         result = merge(work.folder, records, target, config, sieve)
         write_json(report, {"asked": asked, "config": config, "result": result})
         remove(folder / STAGES)
@@ -224,17 +224,17 @@ def sift(path: Path, name: str, config: LinksConfig, bar: Bar, folder: Path) -> 
             if sieve.takes(row, url, name):
                 voter, found = (row.voter, row.sources) if isinstance(row, kinds.Entry) else (None, ())
                 day = row.date
-                sieve.undated += day is None
+                sieve.funnel.passed("undated", day is None)
                 into.add(url, row.vote_count, day, voter, found or alone)
-            if sieve.came % 10_000 == 0:
+            if sieve.funnel.passing["rows"] % 10_000 == 0:
                 bar.advance((reading.position - done) / 1e6, note=name)
                 done = reading.position
         spills = into.close()
-    if not sieve.came:
+    if not sieve.funnel.passing["rows"]:
         reading.faults.append(
             f"there is no link in {path}; give addresses that begin with http:// or https://"
         )
-    return {**sieve.record, "bad_lines": reading.bad_lines, "faults": reading.faults, "spills": spills}
+    return {**sieve.funnel.json, "bad_lines": reading.bad_lines, "faults": reading.faults, "spills": spills}
 
 
 def merge(
@@ -266,23 +266,19 @@ def merge(
     with atomic_write(target) as stream, pyarrow.parquet.ParquetWriter(stream, schema) as writer:
         for batch in in_batches(filter(enough, buckets.merged(files, buckets.LARGEST)), ROWS_AT_ONCE):
             writer.write_table(pyarrow.Table.from_pylist([link._asdict() for link in batch], schema=schema))
-        if distinct == sieve.fallen["votes"]:
-            fallen = (
-                ", ".join(f"{n:,} {rule}" for rule, n in sieve.fallen.most_common()) or "there was no row"
-            )
+        if distinct == sieve.fallen("votes"):
+            drops = [f"{row['count']:,} {row['reason']}" for row in sieve.funnel.drops()]
             raise TooLittleData(
-                f"no link is left of {sieve.came:,} rows ({fallen}); give other links or rules"
+                f"no link is left of {sieve.funnel.passing['rows']:,} rows "
+                f"({', '.join(drops) or 'there was no row'}); give other links or rules"
             )
     funnel = funnel_of(sieve, distinct, config)
     return {
-        "count": distinct - sieve.fallen["votes"],
+        "count": distinct - sieve.fallen("votes"),
         "funnel": funnel,
-        "drops": [
-            {"reason": rule, "count": n, "samples": [row for _, row in sieve.samples.get(rule, [])]}
-            for rule, n in sieve.fallen.most_common()
-        ],
+        "drops": sieve.funnel.drops(examples=True),
         "sources": [
-            {"name": name, "rows": record["came"], "bad_lines": record["bad_lines"]}
+            {"name": name, "rows": record["passed"].get("rows", 0), "bad_lines": record["bad_lines"]}
             for name, record in records.items()
         ],
         "faults": [fault for record in records.values() for fault in record["faults"]],
@@ -291,16 +287,17 @@ def merge(
 
 def funnel_of(sieve: Sieve, distinct: int, config: LinksConfig) -> list[Json]:
     """How many rows or links came to each rule, fell to it and were left."""
-    undated = f"; {sieve.undated:,} rows without a day passed" if sieve.undated else ""
+    days = sieve.funnel.passing["undated"]
+    undated = f"; {days:,} rows without a day passed" if days else ""
     steps = [
-        (rule.name, "rows", sieve.fallen[rule.name], rule.why + undated * (rule.name == "date"))
+        (rule.name, "rows", sieve.fallen(rule.name), rule.why + undated * (rule.name == "date"))
         for rule in sieve.rules
     ]
-    rows = sieve.came - sum(fallen for _, _, fallen, _ in steps)
+    rows = sieve.funnel.passing["rows"] - sum(fallen for _, _, fallen, _ in steps)
     steps.append(("duplicates", "links", rows - distinct, "rows of an address that came before"))
-    steps.append(("votes", "links", sieve.fallen["votes"], f"fewer than {config.minimum_votes} votes"))
+    steps.append(("votes", "links", sieve.fallen("votes"), f"fewer than {config.minimum_votes} votes"))
     funnel: list[Json] = []
-    left = sieve.came
+    left = sieve.funnel.passing["rows"]
     for step, unit, fallen, note in steps:
         row = {
             "step": step,

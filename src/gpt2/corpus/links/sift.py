@@ -1,9 +1,7 @@
-"""The rules of links by name, and what falls to each: counts, and a sample that is the same every time.
+"""The rules of links by name, and what falls to each.
 
 A row is held against the rules in order and falls to the first that it breaks. What a source does not say
-breaks no rule: a list without days or marks passes those that ask for them. The sample of a rule is the
-fallen with the lowest checksum of their addresses, whatever the order in which they came, so that samples
-of many sources merge into one. Rejected: the first that fell, which would all be of one day.
+breaks no rule: a list without days or marks passes those that ask for them.
 
     sieve = Sieve(rules_of(LinksConfig(before="2018-01-01")))
     sieve.takes(row, canonical(row.address) or "", "RS_2011-01.zst")
@@ -11,11 +9,10 @@ of many sources merge into one. Rejected: the first that fell, which would all b
 
 from __future__ import annotations
 
-import zlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from gpt2.corpus.funnel import Funnel
 from gpt2.corpus.links.blocklist import (
     REDDIT,
     host_of,
@@ -25,14 +22,10 @@ from gpt2.corpus.links.blocklist import (
     under,
     wikipedia,
 )
-from gpt2.workspace import Json
 
 if TYPE_CHECKING:
     from gpt2.corpus.links.dumps import Row
     from gpt2.corpus.links.gathering import LinksConfig
-
-SAMPLES = 20
-"""Of what falls to a rule, so many are kept to look at."""
 
 
 class Candidate(NamedTuple):
@@ -93,19 +86,15 @@ def rules_of(config: LinksConfig) -> list[Rule]:
 
 
 class Sieve:
-    """Holds rows against rules, and counts."""
+    """Holds rows against rules, and counts in a funnel: what came, what fell to which rule."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = rules
-        self.came = 0
-        self.undated = 0
-        """Rows taken whose day is not known."""
-        self.fallen: Counter[str] = Counter()
-        self.samples: dict[str, list[tuple[int, Json]]] = {}
+        self.funnel = Funnel()
 
     def takes(self, row: Row, url: str, source: str) -> bool:
         """Whether a row with this canonical address ("" for none) breaks no rule."""
-        self.came += 1
+        self.funnel.passed("rows")
         candidate = Candidate(row, url, host_of(url))
         for rule in self.rules:
             if rule.falls(candidate):
@@ -114,41 +103,10 @@ class Sieve:
         return True
 
     def drop(self, rule: str, url: str, votes: int | None, sources: Sequence[str]) -> None:
-        """Count what fell to a rule, and keep it if it belongs to the sample."""
-        self.fallen[rule] += 1
-        place = zlib.crc32(url.encode(errors="replace"))
-        self._keep(rule, place, {"url": url[:1000], "votes": votes, "sources": list(sources)})
+        """Count what fell to a rule, perhaps as an example."""
+        said = "votes unknown" if votes is None else f"{votes:,} votes"
+        self.funnel.dropped("links", rule, id=url or "no address", detail=f"{said}, in {', '.join(sources)}")
 
-    def _keep(self, rule: str, place: int, row: Json) -> None:
-        sample = self.samples.setdefault(rule, [])
-        if len(sample) == SAMPLES and place > sample[-1][0]:
-            return
-        distinct: dict[str, tuple[int, Json]] = {}
-        for item in sorted([*sample, (place, row)], key=in_order):
-            distinct.setdefault(item[1]["url"], item)
-        sample[:] = list(distinct.values())[:SAMPLES]
-
-    @property
-    def record(self) -> Json:
-        """All that was counted, for a file."""
-        return {
-            "came": self.came,
-            "undated": self.undated,
-            "fallen": dict(self.fallen),
-            "samples": self.samples,
-        }
-
-    def add(self, record: Json) -> None:
-        """Add what another sieve had counted."""
-        self.came += record["came"]
-        self.undated += record["undated"]
-        self.fallen.update(record["fallen"])
-        for rule, rows in record["samples"].items():
-            for place, row in rows:
-                self._keep(rule, place, row)
-
-
-def in_order(item: tuple[int, Json]) -> tuple[int, str, list[str], bool, int]:
-    """Where something stands in a sample."""
-    place, row = item
-    return place, row["url"], row["sources"], row["votes"] is None, row["votes"] or 0
+    def fallen(self, rule: str) -> int:
+        """How many fell to a rule."""
+        return self.funnel.reasons["links", rule]

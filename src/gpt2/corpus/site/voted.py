@@ -68,7 +68,7 @@ def crawl(folder: Path, port: int, console: Console) -> Crawl:
         return fetch([site.start], folder, config, outgoing_links, console)
 
 
-def site_texts(pages: Path, minimum: int, funnel: Funnel, console: Console) -> Iterator[Document]:
+def site_texts(pages: Path, minimum: int, console: Console, funnel: Funnel) -> Iterator[Document]:
     """The pages that `minimum` other pages or more link to, cut into documents, the best-known pages first."""
     outcomes = list(read_outcomes(pages))
     indexes = documentation.Site(f"127.0.0.1:{read_json(pages / NOTE)['port']}").indexes

@@ -1,184 +1,244 @@
-"""Generation against transformers with a trained network, and against plain definitions of itself."""
+"""The scheduler: texts enter and leave at any step and each is what it is alone."""
 
 from __future__ import annotations
 
-from pydoc_data.topics import topics  # real prose that every Python carries
+import random
+import threading
+from typing import Any
 
+import numpy as np
 import pytest
-import torch
-from huggingface import to_huggingface
+from plain_runner import BYTES, PlainRunner
 
-from gpt2.errors import ConfigError
-from gpt2.inference import engine
-from gpt2.inference.engine import cast_once, generate, generate_ids, steps, stream, texts_at_once
-from gpt2.inference.sampling import Sampling, draw, generator
-from gpt2.model.checkpoint import Model
-from gpt2.model.config import GPT2Config
-from gpt2.model.device import PLAIN, Compute
-from gpt2.model.transformer import GPT2
-from gpt2.tokens.bpe import Tokenizer
-from gpt2.training.optimizer import OptimizerConfig, make_optimizer
-from gpt2.training.step import train_step
+from gpt2.errors import ConfigError, InputError
+from gpt2.inference.engine import Engine, Request, Stream
+from gpt2.inference.sampling import Sampling, log_probabilities
 
 GREEDY = Sampling(0.0)
-BFLOAT16 = Compute("cpu", "bfloat16", 1)
-TEXT = " ".join(topics["with"].split())[:6000]
-PROMPTS = ["", "The", TEXT[500:530], TEXT[2000:2050], TEXT[3100:3110] + " is", "Ünïcode ✓"]
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+def make(slots: int = 1, room: int = 60, drafts: bool = True) -> Engine:
+    return Engine(PlainRunner(slots, room), BYTES, drafts)
 
 
-def vocabulary(size: int) -> Tokenizer:
-    """The first merges of GPT-2's own vocabulary."""
-    return Tokenizer(Tokenizer.gpt2().pairs[: size - 257])
+def solo(request: Request, room: int = 60) -> Stream:
+    """A request by itself, without drafts."""
+    return make(1, room, drafts=False).run([request])[0]
 
 
-@pytest.fixture(scope="module")
-def model() -> Model:
-    """A network that has learned something: two layers, a few seconds on a page of Python's own manual."""
-    tok = vocabulary(512)
-    ids = torch.tensor(tok.encode(TEXT))
-    net = GPT2(GPT2Config(n_layer=2, n_head=2, n_embd=64, vocab_size=512, n_ctx=128))
-    config, steps = OptimizerConfig(learning_rate=6e-3), 250
-    optimizer = make_optimizer(net, config)
-    starts = torch.randint(0, len(ids) - 129, (steps, 8), generator=torch.Generator().manual_seed(0))
-    losses = [
-        train_step(
-            net, optimizer, ids[s[:, None] + torch.arange(129)], config.rate(i, steps), config.clip, PLAIN
-        )[0]
-        for i, s in enumerate(starts)
-    ]
-    assert losses[-1] < losses[0] - 2.5
-    return Model(net.eval(), tok)
-
-
-def make(context: int) -> Model:
-    """An untrained model whose weights are large enough to have opinions."""
-    net = GPT2(GPT2Config(n_layer=2, n_head=2, n_embd=16, vocab_size=300, n_ctx=context)).eval()
-    with torch.no_grad():
-        for p in net.parameters():
-            p.mul_(8.0)
-    return Model(net, vocabulary(300))
-
-
-def test_greedy_text_equals_transformers(model: Model) -> None:
-    theirs = to_huggingface(model.net)
-    tok, ties = model.tokenizer, []
-    prompts = [tok.encode(p) or [tok.end_of_text] for p in PROMPTS]
-    ours = generate_ids(model, prompts, 100, GREEDY)
-    for prompt, mine in zip(prompts, ours, strict=True):
-        with torch.no_grad():
-            whole = theirs.generate(
-                torch.tensor([prompt]),
-                attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-                max_new_tokens=100,
-                do_sample=False,
-                pad_token_id=tok.end_of_text,
-            )[0].tolist()
-        other = whole[len(prompt) :]
-        if len(mine) < 100:
-            mine = [*mine, tok.end_of_text]
-        if mine != other:
-            i = next(k for k, (a, b) in enumerate(zip(mine, other, strict=False)) if a != b)
-            with torch.no_grad():
-                first, second = model.net(torch.tensor([prompt + mine[:i]]))[0, -1].topk(2).values.tolist()
-            place = f"token {i} after {tok.decode(prompt)!r}: the top two logits are {first} and {second}"
-            assert first - second < 1e-4, place
-            ties.append(place)
-    assert len({i for ids in ours for i in ids}) > 50, "the texts must not be all the same"
-    if ties:
-        pytest.skip("equal but for ties, where either choice is right: " + "; ".join(ties))
-
-
-@pytest.mark.parametrize("compute", [PLAIN, BFLOAT16], ids=["float32", "bfloat16"])
-def test_streaming_equals_generating(model: Model, compute: Compute) -> None:
-    for prompt in PROMPTS:
-        for how in ({"temperature": 0.0}, {"temperature": 1.0, "top_k": 20, "seed": 5}):
-            pieces = list(stream(model, prompt, 40, compute=compute, **how))
-            assert "".join(pieces) == generate(model, [prompt], 40, compute=compute, **how)[0]
-            assert len(pieces) > 5
-
-
-def test_a_continuation_does_not_depend_on_the_batch(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = generate(model, PROMPTS * 2, 30, seed=11)
-    monkeypatch.setattr(engine, "MAX_BATCH", 1)
-    assert generate(model, PROMPTS * 2, 30, seed=11) == together
-    assert together[: len(PROMPTS)] != together[len(PROMPTS) :], "each place in the list draws for itself"
-    assert generate(model, PROMPTS[:2], 30, seed=11) == together[:2]
-    assert generate(model, PROMPTS[0], 30, seed=11) == together[:1], "one prompt may be given as it is"
-    assert generate(model, PROMPTS[:2], 30, seed=12) != together[:2]
-
-
-def test_draws_follow_from_logits_of_the_whole_text(model: Model) -> None:
-    """The same with no keys and values kept: everything is read anew for each token."""
-    prompt = model.tokenizer.encode("The value of the")
-    ids, numbers = list(prompt), generator(3, 0)
-    with torch.no_grad():
-        for _ in range(25):
-            ids.append(int(draw(model.net(torch.tensor([ids]))[:, -1], Sampling(0.8, 10), [numbers])))
-    found = generate_ids(model, [prompt], 25, Sampling(0.8, 10), seed=3)[0]
-    assert found == ids[len(prompt) :][: len(found)]
-    assert len(found) == 25 or ids[len(prompt) + len(found)] == model.tokenizer.end_of_text
-
-
-@pytest.mark.parametrize(("context", "length"), [(8, 8), (8, 30), (8, 3), (7, 7), (2, 5), (1, 1), (1, 4)])
-def test_a_full_context_goes_on_from_its_newer_half(context: int, length: int) -> None:
-    model = make(context)
-    prompt = [int(i) for i in torch.randint(0, 280, (length,), generator=torch.Generator().manual_seed(1))]
-    text, read = list(prompt), list(prompt)[-context:]  # `read` is what the network has in view
-    with torch.no_grad():
-        for _ in range(25):
-            if len(read) > context:
-                read = text[-max(1, context // 2) :]
-            token = int(model.net(torch.tensor([read]))[0, -1].argmax())
-            text.append(token)
-            read.append(token)
-    ours = [ids for (ids,) in steps(model, [prompt], 25, GREEDY, [generator(0, 0)])]
-    assert ours == text[length:]
-
-
-def test_the_end_of_the_text_ends_a_continuation() -> None:
-    model = make(16)
-    end = model.tokenizer.end_of_text
-    drawn = [ids for (ids,) in steps(model, [[5, 6]], 1500, Sampling(50.0, None), [generator(0, 0)])]
-    assert end in drawn, "at this temperature it comes soon"
-    cut = drawn[: drawn.index(end)]
-    assert generate_ids(model, [[5, 6]], 1500, Sampling(50.0, None))[0] == cut
-    text = model.tokenizer.decode([5, 6])
-    assert generate(model, text, 1500, 50.0, None)[0] == model.tokenizer.decode(cut)
-    assert "".join(stream(model, text, 1500, 50.0, None)) == model.tokenizer.decode(cut)
-
-
-def test_an_empty_prompt_starts_a_document_and_no_prompt_nothing(model: Model) -> None:
-    end = model.tokenizer.end_of_text
-    assert generate_ids(model, [[]], 20, GREEDY) == generate_ids(model, [[end]], 20, GREEDY)
-    assert generate(model, []) == []
-    with pytest.raises(ConfigError, match="max_tokens must be at least 1, not 0"):
-        generate(model, ["a"], 0)
-
-
-def test_weights_cast_once_give_what_autocast_gives(model: Model) -> None:
-    ids = torch.randint(0, 512, (2, 20), generator=torch.Generator().manual_seed(0))
-    cast = cast_once(model.net, torch.bfloat16)
-    assert cast.wte.weight.data_ptr() == model.net.wte.weight.data_ptr(), "embeddings are shared"
-    with torch.no_grad(), BFLOAT16.autocast(ids):
-        assert torch.equal(cast.hidden(ids), model.net.hidden(ids))
-        state = cast.start(2, 20, torch.bfloat16)
-        assert torch.equal(cast.hidden(ids, state), model.net.hidden(ids, model.net.start(2)))
-    assert all(p.dtype == torch.float32 for p in model.net.parameters())
-    same = cast_once(model.net, torch.float32)
-    assert all(
-        a is b or a.data_ptr() == b.data_ptr()
-        for a, b in zip(same.parameters(), model.net.parameters(), strict=True)
+def some_request(numbers: random.Random, number: int) -> Request:
+    """A request of any kind; many begin alike."""
+    common = [7] * numbers.choice([0, 0, 5, 16, 40])
+    prompt = common + [numbers.randrange(6) for _ in range(numbers.randrange(40))]
+    how = numbers.choice(
+        [
+            GREEDY,
+            Sampling(),
+            Sampling(0.3, None),
+            Sampling(0.5, 5, presence_penalty=1.0, repetition_penalty=1.1),
+        ]
+    )
+    return Request(
+        prompt[:60],
+        numbers.randint(1, 30),
+        how,
+        seed=3,
+        number=number,
+        stop=numbers.choice([(), ("a",), ("!?", "(")]),
+        slide=numbers.random() < 0.5,
     )
 
 
-def test_a_batch_of_keys_and_values_stays_within_memory() -> None:
-    for name in ("124M", "1558M"):
-        config = GPT2Config.size(name)
-        for length in (10, 200, 5000):
-            n = texts_at_once(config, length)
-            numbers = n * 2 * config.n_layer * config.n_embd * min(length, config.n_ctx)
-            assert 1 <= n <= engine.MAX_BATCH and (numbers <= engine.KEYS_AT_ONCE or n == 1)
-    assert texts_at_once(GPT2Config.size("124M"), 100) == engine.MAX_BATCH
+def test_streams_that_come_go_and_are_cancelled_at_random_are_what_they_are_alone() -> None:
+    numbers, engine = random.Random(0), make(slots=3)
+    going: list[Stream] = []
+    finishes: dict[str, int] = {}
+    for number in range(250):
+        if numbers.random() < 0.5 or not engine.busy:
+            going += [
+                engine.submit(some_request(numbers, 10 * number + k)) for k in range(numbers.randint(1, 8))
+            ]
+        for stream in numbers.sample(going, min(len(going), numbers.randint(0, 2))):
+            stream.cancel()
+        for _ in range(numbers.randint(1, 12)):
+            engine.step()
+        for stream in [s for s in going if s.finish]:
+            alone = solo(stream.request)
+            finishes[stream.finish or ""] = finishes.get(stream.finish or "", 0) + 1
+            if stream.finish == "cancelled":
+                assert alone.ids[: len(stream.ids)] == stream.ids
+            else:
+                assert (stream.ids, stream.text, stream.finish) == (alone.ids, alone.text, alone.finish)
+        going = [s for s in going if not s.finish]
+    while engine.busy:
+        engine.step()
+    assert set(finishes) == {"stop", "length", "context", "cancelled"} and sum(finishes.values()) > 500
+    assert engine.accepted > 10, "drafts were made and came true"
+    assert sorted(engine._free) == list(range(3)) and not engine.reading
+    assert all(len(held) <= 60 for held in engine._held), (
+        "nothing is kept of what has gone but what slots hold"
+    )
+
+
+def test_drafts_save_steps_and_change_nothing() -> None:
+    for how in (GREEDY, Sampling(0.3, 5)):
+        request = Request([1, 2, 3], 200, how, seed=1, slide=True)
+        with_drafts, without = make(room=250), make(room=250, drafts=False)
+        (a,), (b,) = with_drafts.run([request]), without.run([request])
+        assert (a.ids, a.text, a.finish) == (b.ids, b.text, b.finish)
+        if how is GREEDY and len(a.ids) == 200:
+            assert with_drafts.steps < without.steps / 2, "a greedy text of this runner soon repeats itself"
+
+
+def test_a_text_enters_when_another_leaves() -> None:
+    engine = make(slots=2, drafts=False)
+    long, short, late = (
+        engine.submit(Request([i], n, number=i, stop_tokens=())) for i, n in enumerate((12, 3, 4))
+    )
+    lengths = []
+    while engine.busy:
+        engine.step()
+        lengths.append((len(long.ids), len(short.ids), len(late.ids)))
+    assert lengths[0] == (2, 2, 0), "two have slots: a token after the prompt and one of a step"
+    assert lengths[1] == (3, 3, 0) and lengths[2] == (4, 3, 2), "the third enters in the step after one left"
+    assert lengths[-1] == (12, 3, 4)
+
+
+def test_cancelled_streams_leave_at_the_next_step() -> None:
+    engine = make(slots=2)
+    streams = [engine.submit(Request([i], 50, number=i, stop_tokens=(), slide=True)) for i in range(4)]
+    engine.step()
+    for stream in (streams[0], streams[3]):
+        stream.cancel()
+    before = list(streams[0].ids)
+    left = engine.step()
+    assert [s.finish for s in streams] == ["cancelled", None, None, "cancelled"]
+    assert streams[0].ids == before and streams[0] in left and streams[2].ids, "its slot is taken at once"
+
+
+def test_what_prompts_begin_with_is_read_once() -> None:
+    engine = make(slots=4, room=200)
+    common = [numbers % 50 for numbers in range(100)]
+    engine.run([Request([*common, i], 3, number=i) for i in range(10)])
+    runner = engine.runner
+    assert isinstance(runner, PlainRunner)
+    prompts = [n for call in runner.calls for n in call if n > 8]
+    assert prompts == [101], "the others share 96 tokens, and read five"
+    engine.run([Request([*common, 99], 3), Request(common[:40], 3)])
+    assert [n for call in runner.calls for n in call if n > 8] == prompts, "from what has ended, too"
+
+
+def test_prompts_are_read_in_parts_between_the_steps_of_others() -> None:
+    engine = make(slots=2, room=2000, drafts=False)
+    running = engine.submit(Request([1], 100, stop_tokens=()))
+    engine.step()
+    late = engine.submit(Request([2] * 1500, 5, stop_tokens=()))
+    seen = []
+    while not late.ids:
+        before = len(running.ids)
+        engine.step()
+        seen.append(len(running.ids) - before)
+    assert seen == [1, 1, 1], "512 tokens of a prompt a step"
+
+
+def test_past_the_room_a_text_slides_or_ends() -> None:
+    kept = solo(Request([1] * 50, 40, stop_tokens=()))
+    assert kept.finish == "context" and len(kept.ids) == 11, "60 are seen, and one more follows from them"
+    moved = solo(Request([1] * 50, 40, stop_tokens=(), slide=True))
+    assert moved.finish == "length" and moved.ids[:11] == kept.ids and len(moved.ids) == 40
+    with pytest.raises(InputError, match="a prompt of 61 tokens does not fit: the model reads 60 at a time"):
+        make().submit(Request([1] * 61))
+    assert solo(Request([2, *[1] * 60], 5, slide=True)).ids == solo(Request([1] * 60, 5, slide=True)).ids
+
+
+def test_log_probabilities_are_the_models_own() -> None:
+    how = Sampling(0.2, 3, logit_bias={5: 4.0}, frequency_penalty=0.5)
+    (stream,) = make().run([Request([1, 2], 20, how, logprobs=4, stop_tokens=())])
+    runner, ids = PlainRunner(), [1, 2]
+    assert len(stream.chosen) == len(stream.ids) == 20
+    for chosen, token in zip(stream.chosen, stream.ids, strict=True):
+        expected = log_probabilities(runner.logits(ids[-2:], []))
+        assert chosen.token == token and chosen.logprob == expected[token]
+        assert [i for i, _ in chosen.top] == np.argsort(-expected)[:4].tolist()
+        assert [p for _, p in chosen.top] == sorted(expected, reverse=True)[:4]
+        ids.append(token)
+
+
+def test_a_hook_says_which_tokens_may_come() -> None:
+    def digits(ids: Any) -> Any:
+        return range(15, 25) if len(ids) % 2 else None
+
+    streams = make(slots=3).run([Request([i], 30, Sampling(), number=i, allowed=digits) for i in range(3)])
+    for stream in streams:
+        assert all(15 <= token < 25 for token in stream.ids[1::2]) and len(stream.ids) > 1
+        assert stream.ids == solo(stream.request).ids
+
+
+def test_a_request_that_fails_fails_alone() -> None:
+    def broken(ids: Any) -> Any:
+        return [] if len(ids) == 3 else None
+
+    engine = make(slots=2)
+    bad = engine.submit(Request([1], 9, stop_tokens=(), allowed=broken))
+    good = engine.submit(Request([2], 9, stop_tokens=()))
+    while engine.busy:
+        engine.step()
+    assert bad.finish == "error" and isinstance(bad.error, InputError) and len(bad.ids) == 3
+    assert good.finish == "length" and len(engine._free) == 2
+    with pytest.raises(InputError, match="no token may come next"):
+        engine.run([Request([1], 9, stop_tokens=(), allowed=broken)])
+
+
+def test_text_comes_in_whole_characters_and_never_part_of_a_stop_string() -> None:
+    biased = Sampling(1.0, None, logit_bias=dict.fromkeys(BYTES.encode("é✓ ab"), 4.0) | {256: -np.inf})
+    engine = make(slots=3, room=400)
+    for number in range(6):
+        stream = engine.submit(Request([number], 300, biased, number=number, stop=["ab a", "✓✓"]))
+        pieces = list(engine.pieces(stream))
+        assert "".join(pieces) == stream.text == stream.text.split("ab a")[0].split("✓✓")[0]
+        assert stream.finish in ("stop", "length") and len(pieces) > 3
+
+
+def test_leaving_off_a_stream_cancels_it() -> None:
+    engine = make()
+    pieces = engine.pieces(engine.submit(Request([1], 50, stop_tokens=(), slide=True)))
+    next(pieces)
+    pieces.close()  # type: ignore[attr-defined]
+    engine.step()
+    assert not engine.busy and len(engine._free) == 1
+
+
+def test_requests_may_come_from_other_threads() -> None:
+    engine, streams = make(slots=4), list[Stream]()
+
+    def ask(first: int) -> None:
+        for i in range(50):
+            stream = engine.submit(Request([first, i], 5, number=first * 50 + i))
+            if i % 3 == 0:
+                stream.cancel()
+            streams.append(stream)
+
+    threads = [threading.Thread(target=ask, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads) or engine.busy:
+        engine.step()
+    assert len(streams) == 200 and all(s.finish for s in streams)
+    assert all(s.ids == solo(s.request).ids for s in streams if not s.cancelled)
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "message"),
+    [
+        (Request([1], 0), ConfigError, "max_tokens must be at least 1, not 0"),
+        (Request([257]), InputError, "token 257 is not in the model's vocabulary"),
+        (Request([1], sampling=Sampling(logit_bias={999: 1.0})), InputError, "token 999 is not in"),
+        (Request([1], logprobs=-1), ConfigError, "logprobs must be from 0 to 257, not -1"),
+        (Request([1], stop=[""]), ConfigError, "a stop string is empty"),
+    ],
+)
+def test_requests_that_mean_nothing_are_refused(
+    request_: Request, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        make().submit(request_)

@@ -12,8 +12,7 @@ from transformers import GPT2LMHeadModel
 from gpt2.evaluation.asking import is_cut, obstacle
 from gpt2.evaluation.generation import answer, prompt_ids
 from gpt2.evaluation.task import Generate
-from gpt2.inference.engine import Batch, before, generate, generate_ids
-from gpt2.inference.sampling import Sampling
+from gpt2.inference.continuations import generate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 STOPS = ((), ("\n",), (".", ","), (" the",), ("he said", ".\n"))
@@ -73,48 +72,12 @@ def test_an_answer_does_not_depend_on_what_else_is_asked(
         assert together != answer(trained.model, requests, [s + 1 for s in seeds]), "seeds matter"
 
 
-def test_rows_that_have_ended_are_taken_out(
-    trained: Trained, prompts: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tok = trained.model.tokenizer
-    length = min(len(tok.encode(p)) for p in prompts)
-    ids = [tok.encode(p)[:length] for p in prompts]
-    rows, real = list[int](), Batch.step
-
-    def counted(self: Batch) -> list[int]:
-        out = real(self)
-        rows.append(len(out))
-        return out
-
-    whole = generate_ids(trained.model, ids, LENGTH, Sampling(0.0))
-    monkeypatch.setattr(Batch, "step", counted)
-    found = generate_ids(trained.model, ids, LENGTH, Sampling(0.0), until=[" the"])
-    for mine, all_of_it in zip(found, whole, strict=True):
-        assert mine == all_of_it[: len(mine)]
-        assert " the" not in tok.decode(mine[:-1])
-        assert len(mine) == len(all_of_it) or " the" in tok.decode(mine)
-    assert rows[0] == len(ids) and rows == sorted(rows, reverse=True) and len(set(rows)) > 2
-    lengths = [len(mine) for mine in found]
-    assert len(rows) == max(lengths)
-    for step, n in enumerate(rows):
-        going = sum(length > step for length in lengths)
-        assert going <= n < going / 0.75 + 1, "at most a quarter of the rows has ended"
-
-
 def test_a_stop_may_lie_across_tokens_and_within_one(trained: Trained, prompts: list[str]) -> None:
     text = generate(trained.model, prompts[3], LENGTH, temperature=0.0)[0]
     for begin in range(0, len(text) - 6, 3):
         end = text[begin + 2 : begin + 6]
-        assert generate(trained.model, prompts[3], LENGTH, temperature=0.0, until=[end]) == [
-            before(text, [end])
-        ]
-
-
-def test_before_is_the_earliest_of_the_ends() -> None:
-    assert before("one. two, three\n", [",", "."]) == "one"
-    assert before("one", [",", "."]) == "one"
-    assert before("one", []) == "one"
-    assert before("\nA", ["\n"]) == ""
+        (cut,) = generate(trained.model, prompts[3], LENGTH, temperature=0.0, until=[end])
+        assert cut == text.split(end)[0]
 
 
 def test_what_does_not_fit_is_cut_by_the_stated_rule(trained: Trained) -> None:

@@ -73,8 +73,9 @@ def test_settings_of_the_harness_are_ours_or_refused() -> None:
     assert how({"do_sample": False, "temperature": 0.0, "top_p": 0.9})[2] == Sampling(0.0)
     sampled = how({"until": [], "do_sample": True, "temperature": 0.7, "top_k": 5, "num_beams": 1})
     assert sampled == (256, (), Sampling(0.7, 5))
-    with pytest.raises(ConfigError, match="no top_p"):
-        how({"do_sample": True, "temperature": 1.0, "top_p": 0.9})
+    controls = {"top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.2}
+    assert how({"do_sample": True, "temperature": 1.0, **controls})[2] == Sampling(1.0, None, 0.9, 0.1, 1.2)
+    assert how({"repetition_penalty": 1.2})[2] == Sampling(0.0, repetition_penalty=1.2)
     with pytest.raises(ConfigError, match="no num_beams"):
         how({"num_beams": 4})
 

@@ -21,8 +21,8 @@ GRAMS = (3, 2)
 """Tokens that must have stood before, tried in this order."""
 COST = 0.2
 """What a further row adds to a step, as a share of the step."""
-FADE = 0.9
-"""How much of what was learned is kept at each new draft."""
+FADE, IDLE = 0.9, 0.98
+"""How much of what was learned is kept at each new draft, and at each step that made none."""
 
 
 class Drafts:
@@ -55,7 +55,7 @@ class Drafts:
             place = at + len(out)
             out.append(self._ids[place] if place < n else out[place - n])
         if not out:
-            self._true, self._false = FADE * self._true + 1 - FADE, FADE * self._false + 1 - FADE
+            self._true, self._false = IDLE * self._true + 1 - IDLE, IDLE * self._false + 1 - IDLE
         return out
 
     def judge(self, draft: Sequence[int], came_true: int) -> None:

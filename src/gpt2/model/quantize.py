@@ -43,6 +43,8 @@ NEAREST = (
     np.abs((np.arange(1024, dtype=np.float32)[:, None] + 0.5) / 4 - 128 - VALUES).argmin(1).astype(np.uint8)
 )
 """The nearest code of (i + 0.5) / 4 - 128."""
+TINY = np.float32(1e-30)
+"""Keeps zeros from dividing."""
 FACTORS = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.82, 0.78, 0.74, 0.7)
 """How far short of a block's largest weight the table may end."""
 
@@ -58,7 +60,7 @@ def pack(weight: Floats, bias: Floats | None, kind: int) -> NDArray[np.uint8]:
         b[:N] = bias
     scale = np.ones(tiles * LANES, np.float32)
     if kind == 8:
-        scale = np.maximum(np.abs(w).max(1), 1e-30) / 127
+        scale = np.maximum(np.abs(w).max(1), TINY) / 127
         codes = (np.rint(w / scale[:, None]) + 128).astype(np.uint8)
         codes = codes.reshape(tiles, LANES, columns // 4, 4).transpose(0, 2, 1, 3)
     elif kind == 16:
@@ -97,19 +99,21 @@ def int4(w: Floats) -> tuple[Floats, NDArray[np.uint8], NDArray[np.uint8]]:
     255 steps of the row's largest, and codes chosen once more for what they have become.
     """
     N, K = w.shape
-    x = w.reshape(N, K // BLOCK, BLOCK)
+    largest = np.abs(w).max(1)
+    x = (w / np.maximum(largest, TINY)[:, None]).reshape(N, K // BLOCK, BLOCK)
     peak = np.take_along_axis(x, np.abs(x).argmax(-1)[..., None], -1)[..., 0]
-    reach = np.maximum(np.where(peak < 0, -peak / -VALUES[0], peak / VALUES[-1]), 1e-30)
+    reach = np.maximum(np.where(peak < 0, -peak / -VALUES[0], peak / VALUES[-1]), TINY)
     best, gain = reach.copy(), np.full_like(reach, -1)
     for factor in FACTORS:
         v = VALUES[codes_of(x, reach * factor)]
         along, square = np.einsum("nbk,nbk->nb", x, v), np.einsum("nbk,nbk->nb", v, v)
-        explained = along * np.maximum(along, 0) / np.maximum(square, 1e-30)  # of the sum of squares of x
+        explained = along * np.maximum(along, 0) / np.maximum(square, TINY)  # of the sum of squares of x
         better = explained > gain
-        gain[better], best[better] = explained[better], (along / np.maximum(square, 1e-30))[better]
-    row = np.maximum(best.max(1), 1e-30) / 255
-    steps = np.clip(np.rint(best / row[:, None]), 1, 255).astype(np.uint8)
-    return row, steps, codes_of(x, row[:, None] * steps).reshape(N, K)
+        gain[better], best[better] = explained[better], (along / np.maximum(square, TINY))[better]
+    row = np.maximum(best.max(1), TINY) / 255
+    steps = np.clip(np.rint(best / row[:, None]), 0, 255).astype(np.uint8)
+    codes = codes_of(x, np.maximum(row[:, None] * steps, TINY))
+    return np.where(largest > 0, row * largest, np.float32(0)), steps, codes.reshape(N, K)
 
 
 def codes_of(x: Floats, scale: Floats) -> NDArray[np.uint8]:

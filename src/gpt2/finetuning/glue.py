@@ -141,7 +141,13 @@ def finetune_glue(
             ]
             for title, split in held.items():
                 measured = TASKS["ax"] if title == "AX" else task
-                rows += judged(measured, title, split, [one[title] for one in said], len(train.examples))
+                rows += judged(
+                    measured,
+                    title,
+                    split,
+                    [one[title] for one in said],
+                    len(drawn(train.examples, config.limit)),
+                )
             submit(work.folder, task, config, said, held, compute)
         if not rows:
             raise InputError(f"no task of GLUE has its data at hand: {next(iter(missing.values()))}")

@@ -134,9 +134,9 @@ def unpack(packed: NDArray[np.uint8], rows: int, columns: int) -> Floats:
         w = (half.astype(np.uint32) << 16).view(np.float32)
     else:
         units = wide // UNIT
-        pairs = np.zeros((tiles, up(units, 2) // 2 * 1088), np.uint8)
-        pairs[:, : codes.shape[1]] = codes
-        pairs = pairs.reshape(tiles, -1, 1088)
+        padded = np.zeros((tiles, up(units, 2) // 2 * 1088), np.uint8)
+        padded[:, : codes.shape[1]] = codes
+        pairs = padded.reshape(tiles, -1, 1088)  # of units: 64 bytes of scales, 1024 of codes
         steps = pairs[:, :, :64].reshape(tiles, -1, LANES)[:, : 2 * units].transpose(0, 2, 1)
         q = pairs[:, :, 64:].reshape(tiles, -1, 4, LANES, 4)[:, : 2 * units].transpose(0, 3, 1, 2, 4)
         q = np.stack([q & 15, q >> 4], 3)  # [tiles, rows, blocks, 2, 4, 4]

@@ -25,6 +25,8 @@ from gpt2.model.packed import check_packed, kind_of, matrix_shapes
 
 
 class Matrix(ctypes.Structure):
+    """A packed matrix, as the library takes it."""
+
     _fields_ = (
         ("data", ctypes.c_void_p),
         ("rows", ctypes.c_int32),
@@ -34,6 +36,8 @@ class Matrix(ctypes.Structure):
 
 
 class Layer(ctypes.Structure):
+    """A block's norms and matrices."""
+
     _fields_ = (
         ("ln_1", ctypes.c_void_p),
         ("ln_2", ctypes.c_void_p),
@@ -45,6 +49,8 @@ class Layer(ctypes.Structure):
 
 
 class Shape(ctypes.Structure):
+    """The network's shape, and room for texts."""
+
     _fields_ = (
         *(
             (name, ctypes.c_int32)

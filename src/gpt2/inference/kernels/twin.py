@@ -22,12 +22,13 @@ Floats = NDArray[np.float32]
 def round_rows(x: Floats) -> Floats:
     """x [T, K], each 64 numbers of a row rounded to 255 steps from -largest to largest."""
     T, K = x.shape
-    units = np.zeros((T, up(K, UNIT)), np.float32)
-    units[:, :K] = x
-    units = units.reshape(T, -1, UNIT)
+    padded = np.zeros((T, up(K, UNIT)), np.float32)
+    padded[:, :K] = x
+    units = padded.reshape(T, -1, UNIT)
     scale = np.abs(units).max(-1, keepdims=True) / np.float32(127)
     codes = np.rint(units / np.where(scale > 0, scale, np.float32(1)))
-    return (codes * scale).reshape(T, -1)[:, :K]
+    rounded: Floats = (codes * scale).reshape(T, -1)[:, :K]
+    return rounded
 
 
 def gelu(x: Floats) -> Floats:

@@ -73,7 +73,7 @@ def test_streams_that_come_go_and_are_cancelled_at_random_are_what_they_are_alon
     while engine.busy:
         engine.step()
     assert set(finishes) == {"stop", "length", "context", "cancelled"} and sum(finishes.values()) > 500
-    assert engine.accepted > 10, "drafts were made and came true"
+    assert engine.drafted > 20, "drafts were made, most of them wrong: they leave no trace"
     assert sorted(engine._free) == list(range(3)) and not engine.reading
     assert all(len(held) <= 60 for held in engine._held), (
         "nothing is kept of what has gone but what slots hold"

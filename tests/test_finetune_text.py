@@ -220,5 +220,5 @@ def test_what_cannot_be_tuned_is_refused_and_leaves_nothing(
     for changes in ({"epochs": 1.0}, {"steps": 0}, {"patience": 0}, {"batch": 0}):
         with pytest.raises(ConfigError):
             dataclasses.replace(config, **changes)
-    said = run("finetune", "text", config.model, tmp_path / "short.txt", "--out", config.out)
+    said = run("finetune", "text", config.model, tmp_path / "short.txt", "--out", config.out, "--quiet")
     assert said.refused("training tokens")

@@ -76,8 +76,6 @@ def test_streams_that_come_go_and_are_cancelled_at_random_are_what_they_are_alon
     assert set(finishes) == {"stop", "length", "context", "cancelled"} and sum(finishes.values()) > 500
     wrong = engine.drafted - engine.accepted
     assert engine.accepted > 20 and wrong > 20, "drafts were made, right ones and wrong ones"
-        "right drafts were made, and wrong ones"
-    )
     assert sorted(engine._free) == list(range(3)) and not engine.reading
     assert all(len(held) <= 60 for held in engine._held), (
         "nothing is kept of what has gone but what slots hold"

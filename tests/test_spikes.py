@@ -66,8 +66,10 @@ def no_number(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         asked.append(i)
         return real(self, i)
 
-    def gradients(self: Learner, ids: torch.Tensor) -> tuple[float, float]:
-        loss, norm = learn(self, ids)
+    def gradients(
+        self: Learner, ids: torch.Tensor, beside: torch.Tensor | None = None
+    ) -> tuple[float, float]:
+        loss, norm = learn(self, ids, beside)
         if asked[-1] != BAD:
             return loss, norm
         for p in self.net.parameters():
@@ -157,9 +159,11 @@ def test_a_run_that_is_past_mending_ends(
 ) -> None:
     learn, calls = Learner.gradients, []
 
-    def gradients(self: Learner, ids: torch.Tensor) -> tuple[float, float]:
+    def gradients(
+        self: Learner, ids: torch.Tensor, beside: torch.Tensor | None = None
+    ) -> tuple[float, float]:
         calls.append(0)
-        found = learn(self, ids)
+        found = learn(self, ids, beside)
         return found if len(calls) < 40 else (math.inf, math.inf)
 
     monkeypatch.setattr(Learner, "gradients", gradients)

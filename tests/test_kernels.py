@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from gpt2.errors import FormatError, InputError, MissingExtra
 from gpt2.inference.kernels import Decoder, build, twin
+from gpt2.inference.kernels.decoder import close
 from gpt2.model.config import GPT2Config
 from gpt2.model.packed import KINDS, matrix_shapes, vector_shapes
 from gpt2.model.quantize import pack_model
@@ -118,8 +119,79 @@ def test_a_cut_text_goes_on_as_if_nothing_had_been_there_and_a_copy_as_its_origi
     assert np.array_equal(d.run([0], [[7, 8]], every=True), whole[7:9])
     d.run([1], [[3] * 20])
     d.copy(0, 1)
+    d.copy(1, 1)
     assert np.array_equal(d.run([1], [[9]]), whole[9:10])
-    assert np.array_equal(d.run([0], [[9]]), whole[9:10])
+    assert np.array_equal(d.run([0], [list(range(9, 20))], every=True), whole[9:20])
+    d.copy(0, 1)
+    assert np.array_equal(d.run([1], [[20]]), whole[20:21])
+
+
+@pytest.mark.parametrize("scheme", sorted(KINDS))
+@pytest.mark.parametrize("name", ["h.0.ln_1", "h.1.ln_2", "ln_f", "wpe"])
+def test_a_weight_that_is_no_number_is_seen_in_the_logits(scheme: str, name: str) -> None:
+    config = GPT2Config(n_layer=2, n_head=3, n_embd=36, vocab_size=50, n_ctx=40)
+    for channel in range(36):
+        tensors = model(config, scheme)
+        tensors[name] = tensors[name].copy()
+        tensors[name].view(np.float32).reshape(-1)[channel] = np.nan
+        for path in build.paths():
+            assert np.isnan(decoder(config, tensors, threads=1, path=path).run([0], [[1]])).all()
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """A process of its own that runs `code` after a small decoder's imports."""
+    setup = """
+import resource, sys, threading, time
+from gpt2.inference.kernels import Decoder
+from gpt2.model.config import GPT2Config
+from test_kernels import model
+config = GPT2Config(n_layer=2, n_head=4, n_embd=64, vocab_size=50, n_ctx=1024)
+tensors = model(config, "int8")
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", setup + code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_process_ends_in_peace_while_a_thread_decodes() -> None:
+    done = python("""
+d, running = Decoder(config, tensors, threads=2), threading.Event()
+def work():
+    while True:
+        d.run([0], [[1] * 200])
+        d.cut(0, 0)
+        running.set()
+threading.Thread(target=work, daemon=True).start()
+running.wait()
+sys.exit(0)
+""")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_where_memory_is_short_one_sentence_says_so_and_smaller_decoders_work() -> None:
+    done = python("""
+Decoder(config, tensors)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 32, 1 << 32))
+for slots, threads in ((40000, 2), (1, 4000)):
+    try:
+        Decoder(config, tensors, slots, threads=threads)
+    except MemoryError as error:
+        print(error)
+Decoder(config, tensors, threads=2).run([0], [[1]])
+""")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = done.stdout.splitlines()
+    assert "40000 texts of 1024 tokens" in first and "4000 threads" in second
+
+
+def test_a_fork_leaves_the_model_to_the_process_that_opened_it() -> None:
+    config = GPT2Config(n_layer=1, n_head=1, n_embd=16, vocab_size=20, n_ctx=12)
+    closed: list[int] = []
+    close(closed.append, 7, os.getpid() + 1)
+    assert not closed
+    close(closed.append, 7, os.getpid())
+    assert closed == [7]
+    assert decoder(config, model(config, "int8")).run([0], [[1]]).shape == (1, 20)
 
 
 def test_what_does_not_fit_is_refused_before_the_library_sees_it() -> None:

@@ -130,10 +130,10 @@ def load(path: str | None = None, library: str | None = None) -> dict[str, ctype
     pointer, number = ctypes.c_void_p, ctypes.c_int32
     functions["open"].restype = pointer
     functions["open"].argtypes = [pointer] * 5
-    functions["step"].restype = None
+    functions["step"].restype = number
     functions["step"].argtypes = [pointer, number, pointer, pointer, pointer, pointer, number, pointer]
     functions["copy"].restype = None
-    functions["copy"].argtypes = [pointer, number, number]
+    functions["copy"].argtypes = [pointer, number, number, number]
     functions["close"].restype = None
     functions["close"].argtypes = [pointer]
     return functions

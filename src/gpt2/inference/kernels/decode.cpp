@@ -20,6 +20,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <sched.h>
 #include <sys/mman.h>
 #include <thread>
@@ -50,8 +52,9 @@ INLINE F splat(float x) { return F{} + x; }
 INLINE F load(const float *p) { return *(const F *)p; }
 INLINE void store(float *p, F x) { *(F *)p = x; }
 INLINE F number(I x) { return __builtin_convertvector(x, F); }
-INLINE F max(F a, F b) { return a > b ? a : b; }
-INLINE F min(F a, F b) { return a < b ? a : b; }
+// Of these three the result is NaN where an operand is, so that a NaN weight is seen in the logits.
+INLINE F max(F a, F b) { return (b > a) | (b != b) ? b : a; }
+INLINE F min(F a, F b) { return (b < a) | (b != b) ? b : a; }
 INLINE float total(F x) {  // in one order everywhere
   float s[8];
   for (int i = 0; i < 8; i++) s[i] = x[i] + x[i + 8];
@@ -59,7 +62,7 @@ INLINE float total(F x) {  // in one order everywhere
 }
 INLINE float largest(F x) {
   float m = x[0];
-  for (int i = 1; i < 16; i++) m = x[i] > m ? x[i] : m;
+  for (int i = 1; i < 16; i++) m = x[i] > m || x[i] != x[i] ? x[i] : m;
   return m;
 }
 INLINE I rounded(F x) {  // to nearest even, |x| < 2^22
@@ -190,7 +193,8 @@ void quantize(const Inputs &in, int row, int from, int to) {  // units [from, to
     for (int half = 0; half < 2; half++) {
       I sum = {};
       for (int i = half * BLOCK; i < (half + 1) * BLOCK; i += LANES) {
-        const I q = rounded(load(x + i) * inverse);
+        const F v = load(x + i) * inverse;
+        const I q = rounded(v == v ? v : splat(0));  // then the scale is infinite or NaN
         shrink(code + i, q);
         sum += q;
       }
@@ -289,7 +293,17 @@ struct Team {
   void *what = nullptr;
 
   Team(int n, int phases) : size(n), phases(phases), next(size_t(phases) * n), done(phases) {
-    for (int id = 1; id < n; id++) threads.emplace_back([this, id] {
+    try {
+      begin();
+    } catch (...) {  // no room for another thread
+      end();
+      throw;
+    }
+  }
+  ~Team() { end(); }
+  void begin() {
+    threads.reserve(size);
+    for (int id = 1; id < size; id++) threads.emplace_back([this, id] {
       for (uint32_t seen = 0; !over;) {
         for (int i = 0; i < 4000 && job == seen; i++) pause(i);
         job.wait(seen);
@@ -299,7 +313,7 @@ struct Team {
       }
     });
   }
-  ~Team() {
+  void end() {
     over = true;
     job += 2;
     job.notify_all();
@@ -336,14 +350,13 @@ struct Team {
 
 struct Row { int32_t slot, position, id; float *logits; };  // a token to be read; logits if they are wanted
 
-float *floats(size_t n) { return (float *)aligned_alloc(64, (n * 4 + 63) / 64 * 64); }
-
 struct Model {
   Shape s;
   const float *wpe, *ln_f;  // [n_ctx, C padded to UNIT], [2, C padded]
   Matrix head;
   std::vector<Layer> layers;
   Team team;
+  std::vector<std::unique_ptr<void, decltype(&free)>> memory;
   int D, Dp, room;        // channels of a head, padded to LANES; positions padded to LANES
   size_t side, text;      // numbers of a slot's keys in a layer and head; of all that a slot has
   uint16_t *cache;        // [slots, layer, head, 2]: keys [room / 16, D, 16], values [room, Dp]
@@ -353,6 +366,13 @@ struct Model {
   const Row *row;         // of the pass that is running
   int count;
   int last[ROWS], wanted;
+
+  float *floats(size_t n) {
+    memory.emplace_back(nullptr, &free);
+    memory.back().reset(aligned_alloc(64, (n * 4 + 63) / 64 * 64));
+    if (!memory.back()) throw std::bad_alloc();
+    return (float *)memory.back().get();
+  }
 
   Inputs inputs(int columns) {
     Inputs in;
@@ -370,18 +390,17 @@ struct Model {
       : s(shape), wpe(positions), ln_f(norm), head(h), layers(l, l + shape.n_layer), team(shape.threads, 9 * shape.n_layer + 3) {
     D = s.n_embd / s.n_head, Dp = up(D, LANES), room = up(s.room, LANES);
     side = size_t(room) * Dp, text = side * 2 * s.n_head * s.n_layer;
-    cache = (uint16_t *)mmap(nullptr, text * 2 * s.slots, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     narrow_in = inputs(s.n_embd), wide_in = inputs(4 * s.n_embd);
     x = floats(size_t(ROWS) * narrow_in.width);
     qkv = floats(size_t(ROWS) * up(3 * s.n_embd, LANES));
     scores = floats(size_t(s.threads) * room);
     memset(x, 0, size_t(ROWS) * narrow_in.width * 4);
+    void *pages = mmap(nullptr, text * 2 * s.slots, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (pages == MAP_FAILED) throw std::bad_alloc();
+    cache = (uint16_t *)pages;  // last, as nothing may be thrown from here on
   }
-  ~Model() {
-    munmap(cache, text * 2 * s.slots);
-    for (Inputs *in : {&narrow_in, &wide_in}) free(in->x), free(in->code), free(in->scale), free(in->zero);
-    free(x), free(qkv), free(scores);
-  }
+  Model(const Model &) = delete;
+  ~Model() { munmap(cache, text * 2 * s.slots); }
 
   // x[m] = token embedding (a row of the head) + position embedding
   void embed(int m) {
@@ -531,14 +550,29 @@ struct Model {
 }  // namespace
 
 EXPORT(void *gpt2_open)(const Shape *shape, const Layer *layers, const Matrix *head, const float *wpe, const float *ln_f) {
-  return new Model(*shape, layers, *head, wpe, ln_f);
+  try {
+    return new Model(*shape, layers, *head, wpe, ln_f);
+  } catch (...) {  // no exception may reach the caller, who knows none
+    return nullptr;
+  }
 }
-EXPORT(void gpt2_step)(void *model, int32_t texts, const int32_t *slots, const int32_t *lengths, const int32_t *positions, const int32_t *ids,
+EXPORT(int32_t gpt2_step)(void *model, int32_t texts, const int32_t *slots, const int32_t *lengths, const int32_t *positions, const int32_t *ids,
                        int32_t every, float *logits) {
-  ((Model *)model)->step(texts, slots, lengths, positions, ids, every, logits);
+  try {
+    ((Model *)model)->step(texts, slots, lengths, positions, ids, every, logits);
+    return 1;
+  } catch (...) {  // thrown before anything is computed
+    return 0;
+  }
 }
-EXPORT(void gpt2_copy)(void *model, int32_t source, int32_t target) {
-  Model &m = *(Model *)model;
-  memcpy(m.cache + m.text * target, m.cache + m.text * source, m.text * 2);
+EXPORT(void gpt2_copy)(void *model, int32_t source, int32_t target, int32_t length) {  // no page beyond it is touched
+  const Model &m = *(Model *)model;
+  for (int i = 0; i < m.s.n_layer * m.s.n_head; i++) {
+    const size_t at = m.side * 2 * i;
+    const uint16_t *from = m.cache + m.text * source + at;
+    uint16_t *to = m.cache + m.text * target + at;
+    memcpy(to, from, size_t(up(length, LANES)) * m.D * 2);
+    memcpy(to + m.side, from + m.side, size_t(length) * m.Dp * 2);
+  }
 }
 EXPORT(void gpt2_close)(void *model) { delete (Model *)model; }

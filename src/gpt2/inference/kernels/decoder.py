@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,18 @@ class Shape(ctypes.Structure):
     )
 
 
+def cores() -> int:
+    """How many processor cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def close(library_close: Callable[[int], None], model: int, owner: int) -> None:
+    """Free a model, unless this is a fork of the process that opened it: the threads are not here to join."""
+    if os.getpid() == owner:
+        library_close(model)
+
+
 class Decoder:
     """Appends ids to texts in numbered slots and gives the logits of what comes next.
 
@@ -69,8 +81,8 @@ class Decoder:
 
     chunk = 1
     """A text may be cut into calls anywhere, and no bit changes."""
-    drafts = 64
-    """Rows of a pass: more drafts than these take another."""
+    drafts = 63
+    """With the token that they follow, the rows of a pass: more drafts take another."""
 
     def __init__(
         self,
@@ -82,13 +94,13 @@ class Decoder:
         path: str | None = None,
         library: str | None = None,
     ) -> None:
-        threads = threads or min(len(os.sched_getaffinity(0)), 8)
+        threads = threads or min(cores(), 8)
         if slots < 1 or threads < 1 or (room is not None and room < 1):
             raise InputError(f"slots ({slots}), room ({room}) and threads ({threads}) must be at least 1")
         check_packed(config, tensors)
         self.config, self.slots, self.room = config, slots, min(room or config.n_ctx, config.n_ctx)
         self.lengths = np.zeros(slots, np.int32)
-        self._tensors, self._library = tensors, load(path, library)
+        self._tensors, self._library = dict(tensors), load(path, library)
         shapes = matrix_shapes(config)
 
         def matrix(name: str) -> Matrix:
@@ -128,8 +140,11 @@ class Decoder:
             tensors["ln_f"].ctypes.data,
         )
         if not self._model:
-            raise MemoryError(f"no memory for {slots} texts of {self.room} tokens")
-        weakref.finalize(self, self._library["close"], self._model)
+            raise MemoryError(
+                f"no memory for {slots} texts of {self.room} tokens and {threads} threads; take fewer of them"
+            )
+        # Not at exit, when a daemon thread may be within a step; the system then takes the memory back.
+        weakref.finalize(self, close, self._library["close"], self._model, os.getpid()).atexit = False
 
     def run(
         self, slots: Sequence[int], ids: Sequence[Sequence[int]], every: bool = False
@@ -155,13 +170,15 @@ class Decoder:
             )
         places32, lengths32, flat32 = (a.astype(np.int32) for a in (places, lengths, flat))
         logits = np.empty((len(flat) if every else len(slots), self.config.vocab_size), np.float32)
-        self._library["step"](
+        done = self._library["step"](
             self._model,
             len(slots),
             *(a.ctypes.data for a in (places32, lengths32, starts, flat32)),
             every,
             logits.ctypes.data,
         )
+        if not done:
+            raise MemoryError(f"no memory to read {len(flat)} ids in one call; give fewer at a time")
         self.lengths[places] += lengths32
         return logits
 
@@ -175,5 +192,6 @@ class Decoder:
         """Put a second copy of the text in `source` into `target`, whatever was there."""
         if not (0 <= source < self.slots and 0 <= target < self.slots):
             raise InputError(f"slots are numbered 0 to {self.slots - 1}, not {source} and {target}")
-        self._library["copy"](self._model, source, target)
+        if source != target:
+            self._library["copy"](self._model, source, target, int(self.lengths[source]))
         self.lengths[target] = self.lengths[source]

@@ -52,6 +52,20 @@ def test_beams_as_wide_as_all_there_is_find_the_likeliest_texts(penalty: float) 
         assert [beam.score for beam in found] == pytest.approx([score for _, score in expected])
 
 
+class ManyEnds(PlainRunner):
+    """A runner whose five ends, 1 to 5, are each likelier than token 0, and nothing else may come."""
+
+    def logits(self, last: list[int], cuts: list[int]) -> Logits:
+        row = np.full(self.config.vocab_size, -50, np.float32)
+        row[:6] = [1, 2, 2.1, 2.2, 2.3, 2.4] if len(last) < 2 or last[-1] != 0 else [9, 1, 1, 1, 1, 1]
+        return row
+
+
+def test_many_likely_ends_do_not_crowd_out_what_goes_on() -> None:
+    narrow, wide = (beams(ManyEnds(width), [7], width, 6, range(1, 6)) for width in (2, 8))
+    assert narrow == wide[:2] and narrow[0].ids == [0] * 6
+
+
 def test_a_single_beam_is_greedy() -> None:
     ids, runner = [1, 2], FewTokens()
     (beam,) = beams(FewTokens(), ids, 1, 12, [])
@@ -90,4 +104,7 @@ def test_what_cannot_be_searched_is_refused() -> None:
         beams(FewTokens(2), [1], 3, 5, [END])
     with pytest.raises(InputError, match="58 tokens and 4 more do not fit: the model reads 60 at a time"):
         beams(FewTokens(2), [1] * 58, 2, 4, [END])
+    for token in (-1, 257):
+        with pytest.raises(InputError, match=f"token {token} is not in the model's vocabulary"):
+            beams(FewTokens(2), [1, token], 2, 4, [END])
     assert len(beams(FewTokens(2), [1] * 58, 2, 3, [])[0].ids) == 3

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from plain_runner import BYTES, PlainRunner
 
-from gpt2.errors import ConfigError, InputError
+from gpt2.errors import ConfigError, InputError, WorkbenchError
 from gpt2.inference.engine import Engine, Request, Stream
 from gpt2.inference.sampling import Sampling, log_probabilities
 
@@ -189,6 +189,48 @@ def test_a_request_that_fails_fails_alone() -> None:
     assert good.finish == "length" and len(engine._free) == 2
     with pytest.raises(InputError, match="no token may come next"):
         engine.run([Request([1], 9, stop_tokens=(), allowed=broken)])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("place", ["draw", "run", "settle"])
+def test_a_step_that_breaks_off_ends_the_texts_in_slots_and_no_others(
+    error: type[BaseException], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make(slots=2)
+    streams = [engine.submit(Request([i], 9, number=i, stop_tokens=())) for i in range(4)]
+    engine.step()
+
+    def broken(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        owner = {"draw": streams[1], "run": engine.runner, "settle": engine}[place]
+        patched.setattr(owner, "_settle" if place == "settle" else place, broken)
+        with pytest.raises(error):
+            engine.step()
+    assert [s.finish for s in streams] == ["error", "error", None, None] and streams[0].error
+    while engine.busy:
+        engine.step()
+    assert [s.ids for s in streams[2:]] == [solo(s.request).ids for s in streams[2:]]
+    assert sorted(engine._free) == [0, 1]
+    with pytest.raises((MemoryError, WorkbenchError)):
+        list(engine.pieces(streams[0]))
+
+
+def test_the_ended_are_counted_once() -> None:
+    counts: list[int] = []
+    make(slots=4).run([Request([i], 2, number=i, stop_tokens=()) for i in range(4)], counts.append)
+    assert sum(counts) == 4
+
+
+def test_a_run_that_fails_leaves_nothing_queued() -> None:
+    engine = make(slots=1)
+    good = Request([2], 9, stop_tokens=())
+    for bad in (Request([1], 0), Request([1], 9, allowed=lambda ids: [])):
+        with pytest.raises((ConfigError, InputError)):
+            engine.run([good, bad, good] if bad.allowed is None else [bad, good, good])
+        engine.step()
+        assert not engine.busy and len(engine._free) == 1
 
 
 def test_text_comes_in_whole_characters_and_never_part_of_a_stop_string() -> None:

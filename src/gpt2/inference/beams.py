@@ -57,6 +57,10 @@ def beams(
             f"{len(prompt)} tokens and {max_tokens} more do not fit: the model reads {runner.room} at a time, "
             "and a prompt has one at least"
         )
+    n = runner.config.vocab_size
+    if wrong := [i for i in prompt if not 0 <= i < n]:
+        raise InputError(f"token {wrong[0]} is not in the model's vocabulary, whose ids are 0 to {n - 1}")
+    candidates = (1 + len(set(ends))) * width  # so that `width` are left when every other one is an end
     for slot in range(width):
         runner.cut(slot, 0)
     logits = runner.run([0], [prompt])
@@ -70,11 +74,11 @@ def beams(
         grown = [
             (beam.logprob + logprob, parent, token)
             for parent, (beam, row) in enumerate(zip(running, logits, strict=True))
-            for token, logprob in likeliest(log_probabilities(row), min(2 * width, len(row)))
+            for token, logprob in likeliest(log_probabilities(row), min(candidates, len(row)))
         ]
         grown.sort(key=lambda one: -one[0])
         parents, kept = list[int](), list[Beam]()
-        for logprob, parent, token in grown[: 2 * width]:
+        for logprob, parent, token in grown[:candidates]:
             if token in ends:
                 ended.append(scored(running[parent].ids, logprob, length))
             elif len(kept) < width:

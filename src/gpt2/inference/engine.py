@@ -19,7 +19,8 @@ When a text has filled its room (the model's context), a request that slides has
 anew and goes on; any other ends there, with finish "context".
 
 Threads: `submit` and `Stream.cancel` may be called from any thread, `step` from one at a time, which alone
-changes streams. A reader in another thread is given what `step` returns by whoever steps.
+changes streams. A reader in another thread is given what `step` returns by whoever steps. A step that raises,
+interrupted or short of memory, ends every text that has a slot with finish "error"; those waiting stay.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gpt2.errors import ConfigError, InputError
+from gpt2.errors import ConfigError, InputError, WorkbenchError
 from gpt2.inference.drafts import Drafts
 from gpt2.inference.runner import Logits, Runner
 from gpt2.inference.sampling import Sampling, choose, generator, likeliest, log_probabilities
@@ -157,6 +158,8 @@ class Engine:
         self._held: list[list[int]] = [[] for _ in range(runner.slots)]
         self._read = [0] * runner.slots
         """How many of the held tokens were read as a prompt."""
+        self._seats: list[Stream | None] = [None] * runner.slots
+        """The stream of each slot, in whatever list it is."""
         self._free = deque(range(runner.slots))
         """Slots of no stream, the longest unused first."""
         self._lock = threading.Lock()
@@ -195,15 +198,23 @@ class Engine:
     def run(self, requests: Sequence[Request], ended: Callable[[int], object] = bool) -> list[Stream]:
         """Every request's finished stream, with tokens, text and, where asked for, log-probabilities.
 
-        `ended` is told how many have ended, step by step. The first error of a stream is raised.
+        `ended` is told how many have ended, step by step. The first error of a stream is raised, and the
+        others are cancelled.
         """
-        streams = [self.submit(request) for request in requests]
-        while any(stream.finish is None for stream in streams):
-            grown = self.step()
-            for error in (stream.error for stream in grown):
-                if error:
-                    raise error
-            ended(sum(stream.finish is not None for stream in grown))
+        streams = list[Stream]()
+        try:
+            for request in requests:
+                streams.append(self.submit(request))
+            while any(stream.finish is None for stream in streams):
+                grown = self.step()
+                for error in (stream.error for stream in grown):
+                    if error:
+                        raise error
+                ended(sum(stream.finish is not None for stream in grown))
+        except BaseException:
+            for stream in streams:
+                stream.cancel()
+            raise
         return streams
 
     def pieces(self, stream: Stream) -> Iterator[str]:
@@ -219,8 +230,26 @@ class Engine:
             raise stream.error
 
     def step(self) -> list[Stream]:
-        """Read prompts, then go on with the running texts; the streams that grew or ended."""
-        return [*self._leave(), *self._read_prompts(), *self._go_on()]
+        """Read prompts, then go on with the running texts; the streams that grew or ended, each once."""
+        try:
+            return list(dict.fromkeys([*self._leave(), *self._read_prompts(), *self._go_on()]))
+        except BaseException as error:
+            self._abandon(error)
+            raise
+
+    def _abandon(self, error: BaseException) -> None:
+        """End the streams in slots and trust nothing that the slots hold: a step broke off somewhere in between."""
+        for stream in self._seats:
+            if stream is None:
+                continue
+            if stream.finish is None:
+                interrupted = WorkbenchError("generating was interrupted; ask for this text again")
+                stream.error = error if isinstance(error, Exception) else interrupted
+                stream.finish = "error"
+            stream.slot, stream.drafts = None, None
+        slots = self.runner.slots
+        self.reading, self.running, self._seats = deque(), [], [None] * slots
+        self._held, self._read, self._free = [[] for _ in range(slots)], [0] * slots, deque(range(slots))
 
     def _leave(self) -> list[Stream]:
         """Streams that were cancelled."""
@@ -240,6 +269,7 @@ class Engine:
 
     def _release(self, stream: Stream) -> None:
         if stream.slot is not None:
+            self._seats[stream.slot] = None
             self._free.append(stream.slot)
             stream.slot, stream.drafts = None, None
 
@@ -262,14 +292,15 @@ class Engine:
 
     def _admit(self) -> bool:
         """Give the next waiting stream a slot, and there what it has in common with any text held."""
-        with self._lock:
-            if not self.waiting or not self._free:
-                return False
-            stream = self.waiting.popleft()
+        if not self.waiting or not self._free:
+            return False
+        stream = self.waiting[0]  # only steps take from the left
         shared = [self._in_common(stream.view, slot) for slot in range(self.runner.slots)]
         most = max(shared)
         slot = next((slot for slot in self._free if shared[slot] == most), self._free[0])
         self._free.remove(slot)
+        with self._lock:
+            self._seats[slot] = self.waiting.popleft()
         if shared[slot] < most:
             source = shared.index(most)
             self.runner.copy(source, slot)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -198,7 +199,7 @@ def test_what_does_not_fit_is_refused_before_the_library_sees_it() -> None:
     config = GPT2Config(n_layer=1, n_head=1, n_embd=16, vocab_size=20, n_ctx=12)
     tensors = model(config, "int4")
     d = decoder(config, tensors, slots=2, room=8)
-    for slots, ids in [
+    wrong_calls: list[tuple[list[int], list[list[int]]]] = [
         ([2], [[1]]),
         ([-1], [[1]]),
         ([0, 0], [[1], [1]]),
@@ -208,7 +209,8 @@ def test_what_does_not_fit_is_refused_before_the_library_sees_it() -> None:
         ([0], [[20]]),
         ([0], [[-1]]),
         ([0], [[1] * 9]),
-    ]:
+    ]
+    for slots, ids in wrong_calls:
         with pytest.raises(InputError):
             d.run(slots, ids)
     for slot, length in [(0, 1), (2, 0), (0, -1)]:
@@ -244,16 +246,97 @@ def test_the_library_is_built_once_and_falls_back_to_another_folder(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(build, "cache_folders", lambda: [tmp_path / "file" / "a", tmp_path / "b"])
+    left, young = tmp_path / "b" / "build-left", tmp_path / "b" / "build-young"
+    for folder in (left, young):
+        folder.mkdir(parents=True)
+    (tmp_path / "b").chmod(0o700)
+    os.utime(left, (0, 0))
     made = []
     monkeypatch.setattr(build, "compile_library", lambda place: made.append(place.write_bytes(b"")))
     assert build.built() == build.built()
     assert build.built().parent == tmp_path / "b" and len(made) == 1
+    assert young.exists() and not left.exists()
+
+
+def test_no_library_is_taken_from_a_folder_that_others_may_write_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(build, "compile_library", lambda place: place.write_bytes(b""))
+    monkeypatch.setattr(build, "cache_folders", lambda: [tmp_path / "mine"])
+    library = build.built()
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    monkeypatch.setattr(build, "cache_folders", lambda: [tmp_path / "link"])
+    with pytest.raises(MissingExtra, match="yours alone"):
+        build.built()
+    monkeypatch.setattr(build, "cache_folders", lambda: [tmp_path / "mine", tmp_path / "second"])
+    (tmp_path / "mine").chmod(0o770)
+    assert build.built().parent == tmp_path / "second"
+    (tmp_path / "mine").chmod(0o700)
+    assert build.built() == library
+    library.rename(tmp_path / "elsewhere")
+    library.symlink_to(tmp_path / "elsewhere")
+    assert build.built().parent == tmp_path / "second"
+
+
+def test_a_library_that_cannot_be_loaded_is_built_once_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "cache_folders", lambda: [tmp_path / "a"])
+    whole, made = build.compile_library, []
+    monkeypatch.setattr(build, "compile_library", lambda place: made.append(place.write_bytes(b"")))
+    with pytest.raises(MissingExtra, match="cannot be loaded"):
+        build.opened()
+    assert len(made) == 2
+    monkeypatch.setattr(build, "compile_library", whole)
+    capsys.readouterr()
+    assert hasattr(build.opened(), f"gpt2_open_{build.paths()[0]}")
+    told = capsys.readouterr()
+    assert not told.out and told.err.startswith("compiling the fast engine") and told.err.count("\n") == 1
+    assert [place.suffix for place in (tmp_path / "a").iterdir()] == [".so"]
+
+
+COMPILER = """#!/bin/sh
+case "$*" in
+*{refused}*) echo "no, not that" >&2; exit 1;;
+esac
+exec {compiler} "$@"
+"""
+
+
+def test_a_compiler_without_half_precision_and_one_that_cannot_link(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    true, false = build.compiler(), tmp_path / "compiler"
+    monkeypatch.setattr(build, "compiler", lambda: str(false))
+
+    def refuse(what: str) -> None:
+        false.write_text(COMPILER.format(refused=what, compiler=true))
+        false.chmod(0o700)
+
+    refuse("-shared")
+    with pytest.raises(MissingExtra, match="could not link the fast engine \\(no, not that"):
+        build.compile_library(tmp_path / "decode.so", ("-O0",))
+    if build.paths()[0] != "portable":
+        refuse("=portable")
+        build.compile_library(tmp_path / "decode.so", ("-O0",))
+        assert "step" in build.load(library=str(tmp_path / "decode.so"))
+        with pytest.raises(MissingExtra, match="without the instruction set portable"):
+            build.load("portable", str(tmp_path / "decode.so"))
+
+
+def test_a_user_without_a_home_has_the_folder_for_passing_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert [folder.name for folder in build.cache_folders()] == [f"gpt2-workbench-{os.getuid()}"]
 
 
 def test_the_processor_decides_which_instruction_set_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert build.paths() == ["portable"]
-    monkeypatch.setattr(build.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(Path, "read_text", lambda self: "flags\t: fpu avx2 f16c\n")
     assert build.paths() == ["avx2", "portable"]
 

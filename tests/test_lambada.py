@@ -123,7 +123,7 @@ def test_it_equals_a_plain_scorer(
         assert protocol.name.endswith(rule)
         assert found.values[protocol.name] == pytest.approx(expected[rule] / len(own), rel=1e-5), rule
     assert len({expected["last-word"], expected["last-token"], expected["filtered"]}) == 3
-    assert min(expected.values()) > 5
+    assert min(expected.values()) >= 2  # each rule is met by some passages, and not by as many as another
     assert any(len(asked.replies) == 2 for asked in found.asked), "stop words were asked for"
 
 

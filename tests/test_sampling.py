@@ -213,7 +213,12 @@ def test_log_probabilities_are_summed_in_float64_and_listed_likeliest_first() ->
         ({"top_p": math.nan}, "top_p must be above 0"),
         ({"min_p": 1.5}, "min_p must be from 0 to 1"),
         ({"repetition_penalty": 0.0}, "repetition_penalty must be above 0"),
+        ({"repetition_penalty": 1e31}, "repetition_penalty must be above 0 and at most 1e\\+30"),
+        ({"repetition_penalty": 1e-39}, "repetition_penalty must be above 0"),
         ({"presence_penalty": math.inf}, "presence_penalty must be a number"),
+        ({"frequency_penalty": -1e39}, "frequency_penalty must be a number from -1e\\+30 to 1e\\+30"),
+        ({"logit_bias": {3: 1e39}}, "logit_bias has token 3 with 1e\\+39"),
+        ({"logit_bias": {3: -1e39}}, "logit_bias has token 3"),
         ({"logit_bias": {3: math.nan}}, "logit_bias has token 3"),
         ({"logit_bias": {-3: 1.0}}, "logit_bias has token -3"),
     ],
@@ -228,6 +233,9 @@ def test_no_token_to_choose_and_logits_that_are_no_numbers_are_told_apart() -> N
         choose(LOGITS, Sampling(), generator(0), allowed=[])
     with pytest.raises(InputError, match="no token may come next"):
         choose(LOGITS, Sampling(logit_bias=dict.fromkeys(range(10), -math.inf)), generator(0))
+    for token in (-1, len(LOGITS)):
+        with pytest.raises(InputError, match=f"token {token} is allowed to come, but ids are 0 to"):
+            choose(LOGITS, Sampling(), generator(0), allowed=[1, token])
     for bad in (math.nan, math.inf):
         row = LOGITS.copy()
         row[3] = bad

@@ -40,6 +40,8 @@ Logits = NDArray[np.float32]
 Ids = NDArray[np.int64]
 COLDEST, HOTTEST = 1e-300, 1e300
 """Temperatures beyond are taken as these: there is no difference."""
+MOST = 1e30
+"""Bound of penalties and biases, so that no sum with them leaves float32."""
 SAMPLED = 64
 """One logit in so many shows where about the k-th highest lies."""
 
@@ -76,17 +78,22 @@ class Sampling:
             raise ConfigError(f"top_p must be above 0 and at most 1, not {self.top_p}; 1 leaves it out")
         if not 0 <= self.min_p <= 1:
             raise ConfigError(f"min_p must be from 0 to 1, not {self.min_p}; 0 leaves it out")
-        if not 0 < self.repetition_penalty < float("inf"):
+        if not 1 / MOST <= self.repetition_penalty <= MOST:
             raise ConfigError(
-                f"repetition_penalty must be above 0, not {self.repetition_penalty}; 1 leaves it out"
+                f"repetition_penalty must be above 0 and at most {MOST:g}, not {self.repetition_penalty}; "
+                "1 leaves it out"
             )
         for name in ("presence_penalty", "frequency_penalty"):
-            if not abs(getattr(self, name)) < float("inf"):
-                raise ConfigError(f"{name} must be a number, not {getattr(self, name)}; 0 leaves it out")
-        if wrong := [i for i, bias in self.logit_bias.items() if i < 0 or not bias < float("inf")]:
+            if not abs(getattr(self, name)) <= MOST:
+                raise ConfigError(
+                    f"{name} must be a number from {-MOST:g} to {MOST:g}, not {getattr(self, name)}; "
+                    "0 leaves it out"
+                )
+        biases = self.logit_bias.items()
+        if wrong := [i for i, b in biases if i < 0 or not (abs(b) <= MOST or b == -float("inf"))]:
             raise ConfigError(
                 f"logit_bias has token {wrong[0]} with {self.logit_bias[wrong[0]]}; "
-                "it takes ids of 0 and more, and numbers or -inf"
+                f"it takes ids of 0 and more, and numbers from {-MOST:g} to {MOST:g}, or -inf"
             )
 
 
@@ -105,7 +112,8 @@ def choose(
 ) -> int:
     """The next token after `prompt` and `new`, from its logits [V].
 
-    Raises `FormatError` when the logits are no numbers, `InputError` when no token may come.
+    Raises `FormatError` when the logits are no numbers, `InputError` when no token may come or `allowed` has
+    one that there is not.
     """
     x = adjusted(logits, how, prompt, new, allowed)
     best = int(x.argmax())  # a NaN's place, if there is one
@@ -135,6 +143,10 @@ def adjusted(
     x = logits
     if allowed is not None:
         x, only = np.full_like(logits, -np.inf), np.asarray(allowed, np.int64)
+        if wrong := only[(only < 0) | (only >= len(logits))].tolist():
+            raise InputError(
+                f"token {wrong[0]} is allowed to come, but ids are 0 to {len(logits) - 1}; mend the request's hook"
+            )
         x[only] = logits[only]
     elif how.repetition_penalty != 1 or how.presence_penalty or how.frequency_penalty or how.logit_bias:
         x = logits.copy()

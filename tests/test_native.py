@@ -22,7 +22,7 @@ from gpt2.inference.engine import Request
 from gpt2.inference.kernels import load
 from gpt2.inference.native import NativeModel, open_native
 from gpt2.inference.sampling import Sampling
-from gpt2.model.packed import WEIGHTS
+from gpt2.model.packed import WEIGHTS, tile_bytes
 from gpt2.tokens.bpe import Tokenizer
 
 SHAPE = gpt2.GPT2Config(n_layer=3, n_head=4, n_embd=80, vocab_size=257, n_ctx=64)
@@ -206,6 +206,17 @@ def test_damaged_files_are_refused(damage: str, plain: Path, tmp_path: Path) -> 
         path.write_bytes(whole[:-1000] if damage == "cut" else b"\xff" * 64 + whole[64:])
     with pytest.raises(FormatError if damage != "gone" else InputError, match="model"):
         open_native(tmp_path / "model")
+
+
+def test_weights_that_are_no_numbers_are_refused(plain: Path, tmp_path: Path) -> None:
+    gpt2.convert(plain, tmp_path / "model", to="int8")
+    path = tmp_path / "model" / WEIGHTS
+    whole = bytearray(path.read_bytes())
+    at = len(whole) - tile_bytes(8, SHAPE.n_embd)  # the scale of a row of the head
+    whole[at : at + 4] = np.float32("nan").tobytes()
+    path.write_bytes(whole)
+    with pytest.raises(FormatError, match=r"'wte\.weight' holds values that are not numbers"):
+        gpt2.load(tmp_path / "model")
 
 
 def test_nothing_is_replaced(folder: Path, plain: Path) -> None:

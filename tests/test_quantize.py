@@ -102,15 +102,37 @@ def test_a_file_that_is_missing_cut_or_foreign_is_refused_in_one_sentence(tmp_pa
         path.write_bytes(text)
         with pytest.raises(FormatError, match="convert"):
             open_packed(tmp_path)
+    body = whole[8 + length :]
     header = json.loads(whole[8 : 8 + length])
-    for change in ({"dtype": "I64"}, {"shape": [1, 1]}, {"data_offsets": [-64, 0]}, {"data_offsets": "x"}):
+    odd = json.dumps(header, separators=(",", ":")).encode().ljust(length + 1)
+    for text in (b"[]", b"[" * 100_000, b"{" + b'"a":{' * 50_000, odd):
+        path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+        with pytest.raises(FormatError, match="convert"):
+            open_packed(tmp_path)
+    for change in (
+        {"dtype": "I64"},
+        {"shape": [1, 1]},
+        {"data_offsets": [-64, 0]},
+        {"data_offsets": "x"},
+        {"shape": [10**30, 1]},
+    ):
         damaged = {**header, "wte": {**header["wte"], **change}}
         path.write_bytes(
             whole[:8] + json.dumps(damaged).encode().ljust(length)[:length] + whole[8 + length :]
         )
         with pytest.raises(FormatError):
             open_packed(tmp_path)
+    path.write_bytes(whole)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"n_layer": 300_000}))
+    with pytest.raises(FormatError, match="n_layer 300,000 is more than any model has"):
+        open_packed(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
     path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+        open_packed(tmp_path)
+    path.rmdir()
     with pytest.raises(InputError, match="there is no file"):
         open_packed(tmp_path)
     (tmp_path / "config.json").write_text('{"format": "gpt2-workbench 1"}')

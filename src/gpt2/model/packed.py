@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from gpt2.errors import ConfigError, FormatError, InputError
 from gpt2.model.config import GPT2Config
+from gpt2.model.formats import MOST_LAYERS
 from gpt2.workspace import read_json, write_json
 
 FORMAT = "gpt2-workbench packed 1"
@@ -80,7 +81,10 @@ def vector_shapes(config: GPT2Config) -> dict[str, tuple[int, int]]:
 
 
 def check_packed(config: GPT2Config, tensors: Tensors) -> None:
-    """`FormatError` unless every tensor is there, in its type and shape and in one stretch."""
+    """`FormatError` unless every tensor is there, in its type and shape, in one stretch where float32s may lie."""
+    for name, t in tensors.items():
+        if t.ctypes.data % 4:
+            raise FormatError(f"packed tensor {name!r} does not begin at a multiple of 4 bytes")
     for name, (rows, columns) in matrix_shapes(config).items():
         t = tensors.get(name)
         fits = (
@@ -127,19 +131,23 @@ def is_packed(folder: Path) -> bool:
 def open_packed(folder: Path) -> tuple[GPT2Config, Tensors]:
     """The shape and the tensors of a packed model, where they lie in the mapped file.
 
-    So processes share them, and the memory of 124M is there in 5 ms; huge pages of its own take 90 ms here and
-    were read no faster. `InputError` when there is none, `FormatError` when it is damaged.
+    So processes share them, and 124M is there in 5 ms when the system has the file in memory already.
+    `InputError` when there is none or it cannot be read, `FormatError` when it is damaged.
     """
     path, values = folder / WEIGHTS, read_json(folder / "config.json")
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise FormatError(f'{folder} does not hold packed weights (no "format": "{FORMAT}"); convert it anew')
     try:
         config = GPT2Config(**{f.name: values[f.name] for f in dataclasses.fields(GPT2Config)})
+        if config.n_layer > MOST_LAYERS:
+            raise ValueError(f"n_layer {config.n_layer:,} is more than any model has")
         with path.open("rb") as stream:
             size, length = path.stat().st_size, int.from_bytes(stream.read(8), "little")
             if not 2 <= length <= size - 8 or length > 10**8:
                 raise ValueError("its header is cut short")
             header = json.loads(stream.read(length))
+            if not isinstance(header, dict):
+                raise ValueError("its header is no table")
             at_once = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
             memory = mmap.mmap(stream.fileno(), size, flags=at_once, prot=mmap.PROT_READ)
         stored = np.frombuffer(memory, np.uint8)[8 + length :]
@@ -155,7 +163,11 @@ def open_packed(folder: Path) -> tuple[GPT2Config, Tensors]:
                 tensors[name] = stored[begin:end].view(kind).reshape(place["shape"])
     except FileNotFoundError:
         raise InputError(f"there is no file {path}; convert the model anew") from None
-    except (ValueError, KeyError, TypeError, ConfigError) as error:
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}; see its permissions and the disk"
+        ) from None
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, ConfigError) as error:
         raise FormatError(f"{path} is damaged ({error}); convert the model anew") from None
     try:
         check_packed(config, tensors)

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gpt2.model.formats import SCHEMES, Source, float32, vocabulary_of
+from gpt2.model.formats import SCHEMES, Source, finite, float32, vocabulary_of
 from gpt2.model.packed import is_packed, matrix_shapes, open_packed, write_packed
-from gpt2.model.quantize import packed_tensor, unpack
+from gpt2.model.quantize import packed_tensor, unpack, unpack_bias
 from gpt2.workspace import atomic_folder, read_json, write_json
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ def open_source(path: Path) -> Source:
         if owner not in matrices:
             values = tensors["wpe"][:, :C] if owner == "wpe" else tensors[owner][int(part == "bias"), :C]
         elif part == "bias":
-            values = tensors[owner][:, 64:128].copy().view(np.float32).reshape(-1)[: matrices[owner][0]]
+            values = unpack_bias(tensors[owner].view(np.uint8), matrices[owner][0])
         else:
             values = unpack(tensors[owner].view(np.uint8), *matrices[owner])
-        return torch.from_numpy(np.array(values, np.float32))
+        return finite(torch.from_numpy(np.array(values, np.float32)), name, path)
 
     return Source("packed", path, config, vocabulary_of(path, config), tensor, read_json(path / "card.json"))
 

@@ -30,6 +30,7 @@ from gpt2.finetuning.decanlp_files import (
     read_schemas,
     read_srl,
     read_sst,
+    read_summaries,
     read_translation,
     read_woz,
     read_zre,
@@ -136,17 +137,59 @@ AT_HAND = {"squad": 217, "cnn_dailymail": 26, "sst": 872, "woz.en": 830, "wikisq
 
 @pytest.mark.parametrize("name", METRICS)
 def test_tasks_whose_data_is_at_hand_are_found_and_the_right_answers_score_100(name: str, data: Path) -> None:
-    found = find_task(name, "dev", [data])
+    found = find_task(name, [data])
     assert (found is not None) == (name in AT_HAND)
     if found:
-        queries, _ = found
+        queries = found.dev
         assert len(queries) == AT_HAND[name]
         assert measure(name, [q.answer for q in queries], queries) == pytest.approx(100)
         assert measure(name, ["!"] * len(queries), queries) < 25
-        train = find_task(name, "train", [data])
-        assert train and len(train[0]) > len(queries)
-        if "our own split" in train[1]:
-            assert not {q.context for q in train[0]} & {q.context for q in queries}
+        assert len(found.train) > len(queries)
+        if "our own split" in found.data:
+            assert not {q.context for q in found.train} & {q.context for q in queries}
+
+
+def test_twins_of_a_schema_are_of_one_split(tmp_path: Path) -> None:
+    block = "Hen {0} is [cold/shy].\nWhat is [cold/shy]?\nnest {0}/hen {0}\n"
+    path = file(tmp_path, "schema.txt", "\n".join(block.format(i) for i in range(100)))
+    found = find_task("schema", [tmp_path])
+    assert found and "decaNLP's split" in found.data and found.paths == (path,)
+    assert (len(found.train), len(found.dev)) == (80, 20)
+    assert found.train[-1].context == "Hen 39 is shy." and found.dev[0].context == "Hen 40 is cold."
+
+
+def test_one_file_without_a_split_is_divided_or_not_taken(tmp_path: Path) -> None:
+    def squad(name: str, count: int) -> None:
+        parts = [
+            {"context": f"{name} {i}", "qas": [{"question": "q", "answers": [{"text": "a"}]}]}
+            for i in range(count)
+        ]
+        file(tmp_path, name, json.dumps({"data": [{"paragraphs": parts}]}))
+
+    squad("xquad.en.json", 30)
+    squad("dev-v1.1.json", 25)
+    found = find_task("squad", [tmp_path])
+    assert found and {q.context.split()[0] for q in [*found.train, *found.dev]} == {"xquad.en.json"}
+    assert not {q.context for q in found.train} & {q.context for q in found.dev}
+    squad("train-v1.1.json", 40)
+    found = find_task("squad", [tmp_path])
+    assert found and (len(found.train), len(found.dev), found.data) == (40, 25, "dev-v1.1.json")
+
+
+def test_the_development_set_of_multinli_is_matched_and_mismatched(tmp_path: Path) -> None:
+    row = json.dumps({"sentence1": "a", "sentence2": "b", "gold_label": "neutral"})
+    for name in ("train", "dev_matched"):
+        file(tmp_path, f"multinli_1.0_{name}.jsonl", "\n".join([row] * 20))
+    assert find_task("multinli.in.out", [tmp_path]) is None
+    file(tmp_path, "multinli_1.0_dev_mismatched.jsonl", "\n".join([row] * 21))
+    found = find_task("multinli.in.out", [tmp_path])
+    assert found and (len(found.train), len(found.dev)) == (20, 41)
+
+
+def test_a_summary_is_one_line(tmp_path: Path) -> None:
+    row = {"article": "One.\nTwo.", "highlights": "Three .\nFour ."}
+    path = file(tmp_path, "cnndm_train.jsonl", json.dumps(row))
+    assert read_summaries(path) == [Query("One. Two.", "What is the summary?", "Three . Four .")]
 
 
 def test_real_samples_of_formats_are_read(data: Path) -> None:
@@ -203,6 +246,7 @@ def test_joint_goals_add_up_over_a_dialogue() -> None:
     assert measure("woz.en", ["food: thai;", "area: east;", "None", "food: thai;"], queries) == 50
     assert measure("woz.en", ["food: x;", "food: thai, area: west;", "nonsense", ""], queries) == 50
     assert measure("woz.en", ["food: x;", *right[1:]], queries) == 25
+    assert measure("woz.en", [answer.title() for answer in right], queries) == 100
 
 
 def test_turns_are_taken_in_their_order_not_in_that_of_their_names() -> None:
@@ -223,7 +267,7 @@ def test_other_metrics() -> None:
     queries = [Query("", "", "The red house", ("The red house", "house"))]
     assert measure("squad", ["a house"], queries) == 100
     assert measure("squad", ["red car"], queries) == pytest.approx(100 * 2 / 4)
-    assert measure("sst", ["house "], queries) == 0 and measure("sst", ["house"], queries) == 100
+    assert measure("sst", ["house "], queries) == 0 and measure("sst", ["HOUSE"], queries) == 100
     assert measure("cnn_dailymail", ["The red house."], queries) == pytest.approx(100)
     pytest.importorskip("sacrebleu")
     line = [Query("", "", "the quick brown fox jumps over it")]
@@ -319,6 +363,10 @@ def test_one_joint_model_beside_zero_shot_with_missing_tasks_named(
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.jsonl")}
     assert finetune_decanlp(model, tmp_path / "out", config).rows == found.rows
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.jsonl")}
+    changed = data / "sst_train.jsonl"
+    changed.write_text(changed.read_text().replace("a1", "other"))
+    finetune_decanlp(model, tmp_path / "out", config)
+    assert all(path.stat().st_mtime_ns > time for path, time in times.items()), "the data is another"
 
 
 def test_the_command_talks(world_of_deca: tuple[Path, Path], tmp_path: Path, run: Any) -> None:

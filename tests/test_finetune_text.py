@@ -201,6 +201,14 @@ def test_without_held_out_text_the_last_model_is_taken(config: gpt2.TextConfig) 
     assert all(sample["prompt"] == "" for sample in told["samples"])
 
 
+def test_the_command_holds_nothing_out(config: gpt2.TextConfig, run: Run) -> None:
+    words = ["finetune", "text", config.model, config.text, "--out", config.out, "--steps", 2, "--batch", 4]
+    words += ["--heldout", 0, "--samples", 1, "--sample-tokens", 5, "--threads", 1, "--quiet"]
+    said = run(*words)
+    assert (said.status, said.err) == (0, "")
+    assert "longest copied run" in said.out and "held-out loss" not in said.out
+
+
 def test_what_cannot_be_tuned_is_refused_and_leaves_nothing(
     config: gpt2.TextConfig, run: Run, tmp_path: Path
 ) -> None:

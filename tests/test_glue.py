@@ -16,7 +16,7 @@ from gpt2.finetuning import glue_files
 from gpt2.finetuning.classifier import TextClassifier
 from gpt2.finetuning.glue import GlueConfig, finetune_glue, purpose_of
 from gpt2.finetuning.glue_files import Example, fetch, read_file, read_split, write_submission
-from gpt2.finetuning.glue_scores import difference, interval, score
+from gpt2.finetuning.glue_scores import difference, interval, loss, score
 from gpt2.finetuning.glue_tasks import TASKS, glue_task
 from gpt2.finetuning.supervised import GPT1, SupervisedConfig
 
@@ -145,6 +145,30 @@ def test_a_few_broken_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     path = written(tmp_path, f"id\tquestion1\tquestion2\tis_duplicate\n{rows}150\tshort\n")
     examples, left_out = read_file(TASKS["qqp"], path)
     assert (len(examples), left_out) == (150, 1)
+
+
+def test_a_broken_row_of_a_test_stays_in_the_submission(tmp_path: Path) -> None:
+    path = written(tmp_path, "id\tquestion1\tquestion2\n0\tWhy?\tHow?\n1\tshort\n2\tWhy?\tWho?\n")
+    examples, left_out = read_file(TASKS["qqp"], path)
+    assert [e.id for e in examples] == ["0", "1", "2"] and left_out == 0
+    assert examples[1] == Example("1", ("short", ""), None)
+
+
+def test_minus_one_is_no_label(tmp_path: Path) -> None:
+    examples, left_out = read_file(TASKS["sst2"], written(tmp_path, "sentence\tlabel\nfine\t-1\ndull\t-1\n"))
+    assert [e.label for e in examples] == [None, None] and left_out == 0
+
+
+def test_texts_are_read_in_both_orders_with_marks_alone() -> None:
+    examples = [Example(str(i), ("a", "b"), float(i % 2)) for i in range(4)]
+    assert purpose_of(TASKS["mrpc"], examples, "gpt1", 64).both
+    assert not purpose_of(TASKS["mrpc"], examples, "plain", 64).both
+
+
+def test_losses_are_cross_entropy_or_squared_error() -> None:
+    logits = np.log(np.array([[0.25, 0.75], [0.5, 0.5]])) + 3
+    assert loss(logits, ("no", "yes"), np.array([1.0, 0.0])) == pytest.approx(-np.log(0.75 * 0.5) / 2)
+    assert loss(np.array([[1.0], [4.0]]), (), np.array([2.0, 4.0])) == 0.5
 
 
 def test_one_class_alone_is_refused() -> None:
@@ -295,6 +319,11 @@ def test_runs_over_tasks_and_seeds_end_in_a_table_and_submissions(
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.npy")}
     assert finetune_glue(model, out, config).rows == found.rows
     assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*.npy")}, "nothing is done twice"
+    changed = data / "SST-2" / "train.tsv"
+    changed.write_text(changed.read_text().replace("film 3", "tale 3"))
+    finetune_glue(model, out, config)
+    again = {path for path, time in times.items() if path.stat().st_mtime_ns != time}
+    assert again == {path for path in times if "sst2" in path.parts}, "the data of one task is another"
 
 
 def test_fresh_weights_are_another_run(world_of_glue: tuple[Path, Path], tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def test_layers_are_found_by_name() -> None:
         "head.weight": 13,
         "net.h.3.attn.c_attn.weight": 4,
         "network.wpe.weight": 0,
+        "net.wte.marks": 13,
     }
     assert {name: layer_of(name, 12) for name in names} == names
     with torch.device("meta"):

@@ -48,6 +48,16 @@ def test_a_stretch_of_a_single_book_is_held_out_between_paragraphs(tmp_path: Pat
     assert texts(other.heldout) != pieces
 
 
+def test_the_name_of_a_file_holds_nothing_out(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    for name in ("held out", "held out book.txt#1", "book.txt held out"):
+        (tmp_path / "notes" / f"{name}.txt").write_text("A short note.")
+    (tmp_path / "notes" / "book.txt").write_text(BOOK)
+    shards = written(tmp_path / "notes", tmp_path / "tokens")
+    assert texts(shards.train).count("A short note.") == 3
+    assert shards.heldout.n_documents > 1
+
+
 def test_many_documents_are_held_out_whole(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     parts = BOOK.split("\n\n")[:20]

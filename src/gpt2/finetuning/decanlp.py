@@ -38,13 +38,14 @@ from gpt2.evaluation.datasets import Library
 from gpt2.finetuning.decanlp_files import Query
 from gpt2.finetuning.decanlp_scores import METRICS, MQAN, deca_score, measure
 from gpt2.finetuning.decanlp_tasks import find_task
-from gpt2.finetuning.glue import fingerprint
+from gpt2.finetuning.own_text import state
 from gpt2.finetuning.supervised import SupervisedConfig, forget, learn, order
 from gpt2.inference.continuations import generate_ids
 from gpt2.inference.sampling import Sampling
 from gpt2.model.checkpoint import Model, load
 from gpt2.model.device import DTYPES, PLAIN, Compute
 from gpt2.tokens.bpe import Tokenizer
+from gpt2.training.beginning import weights_digest
 from gpt2.training.loss import chunked_cross_entropy
 from gpt2.workspace import Json, Workspace, atomic_write, versions, write_json
 
@@ -142,11 +143,8 @@ def finetune_decanlp(
     Raises `InputError` when a task that was asked for has no data, `TooLittleData` when none has.
     """
     folders = Library(config.data).folders
-    found = {
-        name: [find_task(name, split, folders) for split in ("train", "dev")]
-        for name in config.tasks or METRICS
-    }
-    there = {name: (a, b) for name, (a, b) in found.items() if a and b and a[0] and b[0]}
+    found = {name: find_task(name, folders) for name in config.tasks or METRICS}
+    there = {name: task for name, task in found.items() if task and task.train and task.dev}
     if lacking := [name for name in config.tasks if name not in there]:
         raise InputError(
             f"there is no data of decaNLP's {lacking[0]} in {' or '.join(map(str, folders))}; "
@@ -156,11 +154,12 @@ def finetune_decanlp(
         raise TooLittleData(
             "no task of decaNLP has its data at hand; name the folder that has it with --data"
         )
-    train = {name: a[0] for name, (a, _) in there.items()}
-    held = {name: shorter(name, b[0], config.limit) for name, (_, b) in there.items()}
-    made_from = fingerprint(load(model).net)
+    train = {name: task.train for name, task in there.items()}
+    held = {name: shorter(name, task.dev, config.limit) for name, task in there.items()}
+    made_from = weights_digest(load(model).net)
     asked: Json = {"model": made_from, "max_tokens": config.max_tokens, "answer_tokens": config.answer_tokens}
     asked |= {"held": {name: len(queries) for name, queries in held.items()}, "limit": config.limit}
+    asked["files"] = {name: [state(path) for path in task.paths] for name, task in there.items()}
     how: Json = {"steps": config.steps, "curriculum": config.curriculum, "how": config.supervised.settings()}
     how |= {"trained_on": {name: len(queries) for name, queries in train.items()}}
     with Workspace(out) as work:
@@ -187,7 +186,7 @@ def finetune_decanlp(
                 "tuned": tuned[name],
                 "trained_on": len(train[name]),
                 "items": len(held[name]),
-                "data": there[name][1][1],
+                "data": there[name].data,
             }
             for name in there
         ]
@@ -216,7 +215,7 @@ def prompt(tok: Tokenizer, query: Query, room: int) -> list[int]:
 
 def lesson(tok: Tokenizer, query: Query, room: int) -> tuple[list[int], int]:
     """Ids of a record, and where its answer begins."""
-    answer = [*tok.encode(f" {query.answer}"), tok.end_of_text]
+    answer = [*tok.encode(f" {' '.join(query.answer.split())}"), tok.end_of_text]
     answer = answer[: max(room // 3, room - len(prompt(tok, query, room)))]
     before = prompt(tok, query, room - len(answer))
     return [*before, *answer], len(before)

@@ -109,15 +109,19 @@ def segments(path: Path) -> list[str]:
 
 
 def read_summaries(path: Path) -> list[Query]:
-    """CNN/Daily Mail."""
+    """CNN/Daily Mail; the line ends between its sentences become spaces, for an answer is one line."""
     return [
-        Query(checked(row, "article", path), "What is the summary?", checked(row, "highlights", path))
+        Query(
+            " ".join(checked(row, "article", path).split()),
+            "What is the summary?",
+            " ".join(checked(row, "highlights", path).split()),
+        )
         for row in json_lines(path)
     ]
 
 
-def read_multinli(path: Path) -> list[Query]:
-    """MultiNLI's JSON lines; those without a gold label are left out."""
+def read_multinli(*paths: Path) -> list[Query]:
+    """MultiNLI's JSON lines, of one file or, matched and mismatched, of two; no gold label leaves a pair out."""
     asked = 'Hypothesis: "{}" -- entailment, neutral, or contradiction?'
     return [
         Query(
@@ -125,6 +129,7 @@ def read_multinli(path: Path) -> list[Query]:
             asked.format(checked(r, "sentence2", path)),
             r["gold_label"],
         )
+        for path in paths
         for r in json_lines(path)
         if checked(r, "gold_label", path) != "-"
     ]

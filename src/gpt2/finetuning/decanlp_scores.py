@@ -1,10 +1,11 @@
 """decaNLP's metrics, as its predict.py maps them to tasks, and the decaScore, their sum.
 
-All from 0 to 100. Exact match is of the texts as they are; nF1 of words in small letters, without punctuation and
-articles, the best of the references; corpus F1 of QA-ZRE over all answers that are not "Unanswerable"; BLEU is
-sacrebleu's in small letters; ROUGE the mean of ROUGE-1, 2 and L with stems and sentences that end at a full stop;
-of WOZ the share of turns after which all goals so far are right (`joint_goal_em`; the code has `avg_dialogue`
-too, which other papers report); of WikiSQL the share of queries whose column, aggregate and conditions are right.
+All from 0 to 100. Exact match and joint goals are of texts in small letters, as by decaNLP's `lower`; nF1 of words
+in small letters, without punctuation and articles, the best of the references; corpus F1 of QA-ZRE over all answers
+that are not "Unanswerable"; BLEU is sacrebleu's in small letters; ROUGE the mean of ROUGE-1, 2 and L with stems and
+sentences that end at a full stop, our own reckoning and not the ROUGE-1.5.5 that decaNLP calls; of WOZ the share of
+turns after which all goals so far are right (`joint_goal_em`; the code has `avg_dialogue` too, which other papers
+report); of WikiSQL the share of queries whose column, aggregate and conditions are right.
 
 One slip of the published metrics.py is not kept: whether a reference is "unanswerable" there depends on the number
 of words in the last prediction. The decaScore of fewer than ten tasks is told with those that are missing.
@@ -40,8 +41,9 @@ MQAN = {
 
 
 def exact_match(said: Said, queries: Sequence[Query]) -> float:
-    """Share of answers that are one of the right ones."""
-    return mean(float(a in q.right) for a, q in zip(said, queries, strict=True))
+    """Share of answers that are one of the right ones, in small letters."""
+    pairs = zip(said, queries, strict=True)
+    return mean(float(answer.lower() in map(str.lower, query.right)) for answer, query in pairs)
 
 
 def normalized_f1(said: Said, queries: Sequence[Query]) -> float:
@@ -115,7 +117,7 @@ def goals(answer: str) -> dict[str, str]:
     """The goals that an answer such as 'food: thai, area: west; phone' names; none of what is no answer."""
     if answer.count(";") != 1:
         return {}
-    pairs = [part.split(":") for part in answer.split(";")[0].split(",")]
+    pairs = [part.split(":") for part in answer.lower().split(";")[0].split(",")]
     return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
 
 

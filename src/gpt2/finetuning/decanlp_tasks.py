@@ -2,10 +2,12 @@
 
 Files are looked for by the names under which they were published, and as TASK_train.jsonl and TASK_dev.jsonl in
 decaNLP's own form, in the user's folder and in the cache. Where a data set is there as one file without a split
-(XQuAD's English part of SQuAD, test articles of CNN/Daily Mail, MWSC), every fifth context is held out and the split
-is called our own. A handful of records that shows a format is no data: fewer than `FEWEST` count as missing.
+(XQuAD's English part of SQuAD, test articles of CNN/Daily Mail), every fifth context is held out and the split is
+called our own; that is done only where the published splits are not both there. MWSC's one file is divided as
+decaNLP divides it, which keeps the twins of a schema together. A handful of records that shows a format is no data:
+fewer than `FEWEST` count as missing.
 
-    records, file = find_task("woz.en", "dev", [Path("my_data")])
+    found = find_task("woz.en", [Path("my_data")])
 """
 
 from __future__ import annotations
@@ -66,7 +68,9 @@ SOURCES: dict[str, Source] = {
         ("cnndm_test.jsonl", "cnndm_test_sample.jsonl"),
     ),
     "multinli.in.out": Source(
-        read_multinli, one("multinli_1.0_train.jsonl"), one("multinli_1.0_dev_matched.jsonl")
+        read_multinli,
+        one("multinli_1.0_train.jsonl"),
+        (("multinli_1.0_dev_matched.jsonl", "multinli_1.0_dev_mismatched.jsonl"),),
     ),
     "sst": Source(
         read_sst,
@@ -87,29 +91,64 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def find_task(name: str, split: str, folders: Sequence[Path]) -> tuple[list[Query], str] | None:
-    """The records of train or dev, and what to know of them; None when they are not there, or too few."""
+@dataclass(frozen=True)
+class Task:
+    """A task whose data is at hand."""
+
+    train: list[Query]
+    dev: list[Query]
+    data: str
+    """What the held-out records are of."""
+    paths: tuple[Path, ...]
+    """All files that were read."""
+
+
+def find_task(name: str, folders: Sequence[Path]) -> Task | None:
+    """The records of a task: both splits as they were published, or one file divided; None for too few."""
     source = SOURCES[name]
-    for folder in folders:
-        files = listed(folder)
-
-        def at(tail: str, files: list[tuple[str, Path]] = files) -> Path | None:
-            return next((path for known, path in files if f"/{known}".endswith(f"/{tail}")), None)
-
-        tail = f"{name}_{split}.jsonl"
-        if own := at(tail):
-            return read_records(own), tail
-        for form in source.train if split == "train" else source.dev:
-            paths = [path for file in form if (path := at(file))]
-            if len(paths) == len(form):
-                records = source.reader(*paths)
-                if len(records) >= FEWEST:
-                    return records, paths[0].name
-        for file in source.whole:
-            if path := at(file):
-                records = source.reader(path)
-                held = {c for i, c in enumerate(dict.fromkeys(r.context for r in records)) if i % 5 == 4}
-                mine = [r for r in records if (r.context in held) == (split == "dev")]
-                if len(records) >= FEWEST:
-                    return mine, f"{path.name}, our own split"
+    train = find_split(source, source.train, f"{name}_train.jsonl", folders)
+    dev = find_split(source, source.dev, f"{name}_dev.jsonl", folders)
+    if train and dev:
+        return Task(train[0], dev[0], dev[1][0].name, (*train[1], *dev[1]))
+    for file in source.whole:
+        if path := next((found for folder in folders if (found := place(folder, file))), None):
+            records = source.reader(path)
+            if len(records) < FEWEST:
+                continue
+            if name == "schema":
+                return Task(*pairs_divided(records), f"{path.name}, decaNLP's split", (path,))
+            return Task(*contexts_divided(records), f"{path.name}, our own split", (path,))
     return None
+
+
+def find_split(
+    source: Source, forms: Sequence[Sequence[str]], own: str, folders: Sequence[Path]
+) -> tuple[list[Query], list[Path]] | None:
+    """The records of a split in the nearest folder that has it, and its files."""
+    for folder in folders:
+        if path := place(folder, own):
+            return read_records(path), [path]
+        for form in forms:
+            paths = [path for file in form if (path := place(folder, file))]
+            if len(paths) == len(form) and len(records := source.reader(*paths)) >= FEWEST:
+                return records, paths
+    return None
+
+
+def place(folder: Path, tail: str) -> Path | None:
+    """The file of that name, or the end of a path, somewhere in a folder."""
+    return next((path for known, path in listed(folder) if f"/{known}".endswith(f"/{tail}")), None)
+
+
+def contexts_divided(records: Sequence[Query]) -> tuple[list[Query], list[Query]]:
+    """Training records and, of every fifth context, held-out ones."""
+    held = {c for i, c in enumerate(dict.fromkeys(r.context for r in records)) if i % 5 == 4}
+    return [r for r in records if r.context not in held], [r for r in records if r.context in held]
+
+
+def pairs_divided(records: Sequence[Query]) -> tuple[list[Query], list[Query]]:
+    """MWSC's training and development records as decaNLP's code divides them, twins of a schema together.
+
+    The last 100 are its test; of those before, the first 80 are for training.
+    """
+    return list(records[:80]), list(records[80:-100])

@@ -14,7 +14,6 @@ alone are refused; with `limit`, the training items are a random draw under seed
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,10 +28,12 @@ from gpt2.finetuning.glue_files import Example, Split, lacking, read_split, writ
 from gpt2.finetuning.glue_scores import Values, answers, interval, score
 from gpt2.finetuning.glue_tasks import PUBLISHED, TASKS, GlueTask, glue_task
 from gpt2.finetuning.layout import Layout
+from gpt2.finetuning.own_text import state
 from gpt2.finetuning.supervised import Lessons, SupervisedConfig, forget, learn
 from gpt2.model.checkpoint import Model, load
 from gpt2.model.device import PLAIN, Compute
 from gpt2.model.transformer import GPT2
+from gpt2.training.beginning import weights_digest
 from gpt2.workspace import Json, Workspace, atomic_write, versions, write_json
 
 
@@ -113,7 +114,7 @@ def finetune_glue(
     """
     asked = [glue_task(name).name for name in config.tasks]
     rows, missing, source = list[Json](), dict[str, str](), load(model)
-    made_from = fingerprint(source.net)
+    made_from = weights_digest(source.net)
     del source
     with Workspace(out) as work:
         for name in asked or TASKS:
@@ -171,7 +172,7 @@ def run(
     """One run of a task: its outputs on the held-out splits, [items, classes] each."""
     seed += config.supervised.seed
     how = SupervisedConfig(**{**vars(config.supervised), "seed": seed})
-    files = [str(path) for split in (train, *held.values()) for path in split.paths]
+    files = [state(path) for split in (train, *held.values()) for path in split.paths]
     settings: Json = {"model": made_from, "task": task.name, "files": files, "how": how.settings()}
     settings |= {name: getattr(config, name) for name in ("layout", "max_tokens", "limit", "from_scratch")}
     stage = f"{task.name}/seed-{seed}"
@@ -241,7 +242,8 @@ def purpose_of(
         )
     scores = np.array(labels)
     mean, deviation = (0.0, 1.0) if task.labels else (float(scores.mean()), float(scores.std()))
-    return Purpose(task.title, task.labels, task.pair, task.both, layout, max_tokens, mean, deviation)
+    both = task.both and layout == "gpt1"  # transformers' classifier, which plain is, reads one order
+    return Purpose(task.title, task.labels, task.pair, both, layout, max_tokens, mean, deviation)
 
 
 def drawn(examples: Sequence[Example], limit: int | None) -> Sequence[Example]:
@@ -308,15 +310,7 @@ def submit(
     made = TextClassifier.load(out / task.name / f"seed-{best}")
     made.network.to(compute.device)
     for title, test in found.items():
-        if test:
+        if test and all(example.label is None for example in test.examples):
             outputs = made.outputs(made.read(test.texts), compute=compute)
             ids = [example.id for example in test.examples]
             write_submission(out / "submission", title, task, ids, outputs)
-
-
-def fingerprint(net: GPT2) -> str:
-    """Tells a network's weights from all others."""
-    found = hashlib.sha256()
-    for name, p in net.state_dict().items():
-        found.update(name.encode() + p.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]

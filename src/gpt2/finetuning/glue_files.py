@@ -5,7 +5,9 @@ has it, cola_train.tsv, or the name that the task's own authors gave it. Tab-sep
 quoting, since a quote character is a quote character in MRPC; with a header by the names of its columns, and
 without one (CoLA, the original STS-B) by their places. JSON lines are read too. Rows that lack a column (QQP has
 a few), and such as have no gold label ("-"), are left out and counted; more than one in a hundred is another
-format. The original MRPC has no development set: its test set, which has labels, stands for it.
+format. Of a split without labels (none at all, or -1 as the hub has it) every row stays, for a submission must have
+every id; what it lacks is read as empty. The original MRPC has no development set: its test set, which has labels,
+stands for it.
 
     examples = read_split("cola", "dev", ["my_data"])
 """
@@ -120,6 +122,7 @@ def read_file(task: GlueTask, path: Path) -> tuple[list[Example], int]:
     rows = json_rows(path, lines) if path.suffix == ".jsonl" else tab_rows(task, path, lines)
     found, left_out = list[Example](), 0
     names: tuple[str, ...] | None = None
+    test = False  # whether nothing is labelled
     for i, row in enumerate(rows):
         if names is None:
             names = next((n for n in task.texts if all(name in row for name in n)), None)
@@ -128,14 +131,17 @@ def read_file(task: GlueTask, path: Path) -> tuple[list[Example], int]:
                     f"{path} has {', '.join(map(str, row)) or 'nothing'} in its first row; {task.title} needs "
                     f"{' and '.join(task.texts[0])}"
                 )
+            test = not {str(row[k]) for k in (task.label, "label") if k in row} - {"-1"}
         texts = [row.get(name) for name in names]
         label = next((row[k] for k in (task.label, "label") if row.get(k) is not None), None)
         labelled = any(k in row for k in (task.label, "label"))
-        if not all(isinstance(t, str) for t in texts) or (labelled and label in (None, "-", "")):
+        if test:  # every id is wanted in a submission, that of a broken row too
+            texts = [text if isinstance(text, str) else "" for text in texts]
+        elif not all(isinstance(t, str) for t in texts) or (labelled and label in (None, "-", "")):
             left_out += 1
             continue
         second = str(texts[1]) if len(texts) == 2 else None
-        said = None if label is None or label == -1 else number_of(task, path, i, label)
+        said = None if label in (None, -1, "-1") else number_of(task, path, i, label)
         found.append(Example(str(row.get("index", row.get("idx", i))), (str(texts[0]), second), said))
     if not found and not left_out:
         raise TooLittleData(f"{path} has no rows; get the file anew or leave {task.title} out")

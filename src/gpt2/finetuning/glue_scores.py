@@ -92,6 +92,16 @@ def answers(outputs: Any, labels: Sequence[str]) -> Values:
     return found.argmax(axis=1).astype(np.float64) if labels else found[:, 0]
 
 
+def loss(outputs: Any, labels: Sequence[str], wanted: Values) -> float:
+    """The mean cross entropy of logits [items, classes], in nats, or the mean squared error of scores [items, 1]."""
+    found = np.asarray(outputs, np.float64)
+    if not labels:
+        return float(((found[:, 0] - wanted) ** 2).mean())
+    top = found.max(axis=1)
+    right = found[np.arange(len(found)), wanted.astype(int)]
+    return float((np.log(np.exp(found - top[:, None]).sum(axis=1)) + top - right).mean())
+
+
 @dataclass(frozen=True)
 class Difference:
     """One side's figure, mean over its seeds, less the other's."""

@@ -157,7 +157,7 @@ TASKS: dict[str, GlueTask] = {
             ("matthews",),
             files={
                 "dev": (("diagnostic-full.tsv",),),
-                "test": (("diagnostic.tsv",), ("diagnostic-full.tsv",)),
+                "test": (("diagnostic.tsv",),),
             },
         ),
     )

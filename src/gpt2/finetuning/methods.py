@@ -40,11 +40,12 @@ AUXILIARY = 0.5
 def layer_of(name: str, n_layer: int) -> int:
     """The layer that a parameter belongs to, by its name: 0 embeddings, 1 .. n_layer blocks, n_layer + 1 the rest.
 
+    The embeddings of GPT-1's marks (`wte.marks`) are of the rest: as new as the head, they learn with it.
     Names may have the prefix of a module around the network (`net.h.0.ln_1.weight` is in layer 1 too).
     """
     if block := re.search(r"(?:^|\.)h\.(\d+)\.", name):
         return int(block[1]) + 1
-    return 0 if re.search(r"(?:^|\.)w[tp]e\.", name) else n_layer + 1
+    return 0 if re.search(r"(?:^|\.)w[tp]e\.(?!marks$)", name) else n_layer + 1
 
 
 def layer_rates(n_layer: int, factor: float = FACTOR) -> list[float]:
@@ -76,7 +77,8 @@ def thawed(step: int, steps: int, n_layer: int, stage: int | None = None) -> set
     """The layers that learn at step 0 .. steps - 1: the top one, and one more below it with each stage.
 
     A stage is `stage` steps long, an epoch with Howard and Ruder; None divides all steps evenly, so that the
-    whole network learns in the last of n_layer + 2 stages.
+    whole network learns in the last of n_layer + 2 stages. With fewer steps than stages the lowest layers never
+    learn.
     """
     return top_layers(step, steps, list(range(n_layer + 2)), stage)
 
@@ -96,7 +98,8 @@ class Methods:
     slanted: bool = False
     """Whether the rate follows slanted triangles, in place of the optimizer's own schedule."""
     unfreeze: bool = False
-    """Whether layers are thawed one by one, from the top, in stages that share the steps evenly."""
+    """Whether layers are thawed one by one, from the top, in stages that share the steps evenly; in fewer steps than
+    there are layers the lowest stay as they are."""
 
     def __post_init__(self) -> None:
         if self.layer_factor is not None:

@@ -36,7 +36,6 @@ NEAR = 2000
 """Characters after a place in which an empty line is looked for."""
 SHORTEST = 32
 """Tokens of the shortest sequences."""
-HELDOUT = "held out"
 
 
 def write_tokens(
@@ -52,17 +51,18 @@ def write_tokens(
     documents = list(read_text(text))
     apart: set[str] = set()
     if heldout and len({d.group for d in documents}) < FEW:
-        documents = list(divided(documents, heldout, seed))
-        apart = {d.group for d in documents if d.group.startswith(HELDOUT)}
+        documents = list(divided(documents, heldout, seed, apart))
     if not apart and len({d.group for d in documents}) > 1:
         apart = choose_heldout([d.group for d in documents], heldout, seed)
     rows = ((d.id, d.group, d.text, d.url) for d in documents)
     return write_shards(rows, tokenizer, folder, apart, console=console)
 
 
-def divided(documents: Sequence[Document], share: float, seed: int) -> Iterator[Document]:
-    """Each document as what stands before a stretch, the stretch in pieces (their group begins with HELDOUT), and
-    what stands after it."""
+def divided(documents: Sequence[Document], share: float, seed: int, apart: set[str]) -> Iterator[Document]:
+    """Each document as what stands before a stretch, the stretch in pieces, and what stands after it.
+
+    The groups of the pieces, which are to be held out, are added to `apart`.
+    """
     for document in documents:
         if len(document.text) <= PIECE:
             yield document
@@ -74,7 +74,9 @@ def divided(documents: Sequence[Document], share: float, seed: int) -> Iterator[
                 own = f"{document.id} {name}"
                 yield dataclasses.replace(document, text=part, id=own, group=own)
         for piece in cut_text(dataclasses.replace(document, text=held), PIECE):
-            yield dataclasses.replace(piece, group=f"{HELDOUT} {piece.id}")
+            group = f"{piece.id}\nheld out"  # no name of a file or document has a line end
+            apart.add(group)
+            yield dataclasses.replace(piece, group=group)
 
 
 def stretch(document: Document, share: float, seed: int) -> tuple[int, int]:
@@ -109,5 +111,10 @@ def sequence_length(tokens: int, batch: int, longest: int) -> int:
 
 def files_of(text: Path) -> list[tuple[str, int, int]]:
     """What shows that a text changed: name, bytes and time of each file."""
-    stats = [(name, file.stat()) for file, name in text_files(text)]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return [(name, *state(file)[1:]) for file, name in text_files(text)]
+
+
+def state(file: Path) -> tuple[str, int, int]:
+    """What shows that a file changed: its name, bytes and time."""
+    stat = file.stat()
+    return file.name, stat.st_size, stat.st_mtime_ns

@@ -152,13 +152,12 @@ def text(
                     f"    copies {copied['words']} words of {copied['document']}: {copied['text'][:200]!r}"
                 )
     was, now = told["before"], told["after"]
-    rows = [
-        ["held-out loss", was["loss"], now["loss"], ""],
-        ["held-out perplexity", was["perplexity"], now["perplexity"], ""],
-    ]
+    rows: list[list[object]] = []
+    if was:
+        rows += [[f"held-out {name}", was[name], now[name], ""] for name in ("loss", "perplexity")]
     copied = told["longest_copy"]
-    rows += [["longest copied run", copied["before"], copied["after"], copied["held_out_text"]]]
-    talk.write("\n" + table(["", "before", "after", "real text"], rows if was else rows[2:]))
+    shown = ["–" if copied[name] is None else copied[name] for name in ("before", "after", "held_out_text")]
+    talk.write("\n" + table(["", "before", "after", "real text"], [*rows, ["longest copied run", *shown]]))
     early = f" of {told['planned_steps']:,}" if told["steps"] < told["planned_steps"] else ""
     said = (
         f"{told['model']}: {count(told['learned_weights'])} weights learned in {told['steps']:,} steps{early}"

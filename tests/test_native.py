@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -169,7 +170,33 @@ def test_another_model_is_quantised_once_and_again_when_it_changes(
     (plain / "README.md").write_text("another", encoding="utf-8")
     open_native(plain, "int4")
     assert (first.folder / WEIGHTS).stat().st_mtime_ns != made
-    assert len(list((tmp_path / "models").iterdir())) == 1
+    assert [f.name for f in (tmp_path / "models").iterdir() if f.is_dir()] == [first.folder.name]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+@pytest.mark.parametrize("name", ["card.json", "config.json", WEIGHTS, "encoder.json"])
+def test_a_damaged_copy_is_made_anew(
+    name: str, text: str, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "cache_folders", lambda: [tmp_path])
+    file = open_native(plain).folder / name
+    whole = file.read_bytes()
+    file.write_text(text)
+    open_native(plain)
+    assert file.read_bytes() == whole
+
+
+def test_processes_that_need_a_copy_at_once_make_it_once(plain: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from gpt2.console import Console; from gpt2.inference.native import open_native; "
+        "open_native(sys.argv[1], 'int8', console=Console())"
+    )
+    command = [sys.executable, "-c", script, str(plain)]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) for _ in "abc"]
+    told = "".join(process.communicate()[1] for process in started)
+    assert [process.returncode for process in started] == [0, 0, 0], told
+    assert told.count("quantised to int8 once") == 1
 
 
 def test_the_wrong_scheme_is_refused(folder: Path, model: NativeModel, plain: Path) -> None:

@@ -6,33 +6,37 @@ where a model is quantised for the first time (a test looks).
 
 `open_native` takes a folder made by `gpt2 convert MODEL FOLDER --to int8` (or int4, bfloat16) as it is. Of any
 other model it keeps a quantised copy in the user's cache folder, under the model's place and the scheme, and
-says so; when a file of the model has changed since, the copy is made anew. The cache may be deleted at any
-time. Rejected: a copy beside the model, in a folder that may be shared, read-only or backed up.
+says so; when a file of the model has changed since, or the copy is damaged, it is made
+anew, by one process at a time. The cache may be deleted at any time. Rejected: a copy beside the model, in a
+folder that may be shared, read-only or backed up.
 
     model = open_native("small")
     gpt2.generate(model, ["The meaning of life"])
     engine = model.engine(slots=16)
 
-Without a C++ compiler `runner` raises `MissingExtra`; `gpt2 generate` then computes with torch, from the same
-rounded weights, and says so.
+Without a C++ compiler `runner` raises `MissingExtra`; `gpt2 generate` then computes with torch, in
+float32 from the same rounded weights, and says so.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2.console import QUIET, Console
-from gpt2.errors import ConfigError, InputError
+from gpt2.errors import ConfigError, InputError, WorkbenchError
 from gpt2.inference.engine import Engine
 from gpt2.inference.kernels import Decoder
 from gpt2.inference.kernels.build import cache_folders
 from gpt2.model.config import GPT2Config
 from gpt2.model.formats import SCHEMES, vocabulary_of
-from gpt2.model.packed import FORMAT, Tensors, is_packed, open_packed
+from gpt2.model.packed import Tensors, is_packed, open_packed
 from gpt2.tokens.bpe import Tokenizer
-from gpt2.workspace import Json, digest, read_json, recover_folder
+from gpt2.workspace import Json, digest, read_json, recover_folder, remove
 
 
 @dataclass
@@ -75,16 +79,24 @@ def open_native(
         raise ConfigError(f"there is no scheme {scheme!r}; choose {', '.join(SCHEMES)}")
     path = Path(model)
     recover_folder(path)
-    folder = path if is_packed(path) else quantised(model, scheme or "int8", console)
+    native = opened(path) if is_packed(path) else quantised(model, scheme or "int8", console)
+    if scheme not in (None, native.scheme):
+        raise ConfigError(
+            f"{path} holds {native.scheme} weights; for {scheme} give the model that it was made from"
+        )
+    native.threads = threads
+    return native
+
+
+def opened(folder: Path) -> NativeModel:
+    """The packed model in a folder."""
     config, tensors = open_packed(folder)
-    found = str(read_json(folder / "config.json").get("scheme"))
-    if scheme not in (None, found):
-        raise ConfigError(f"{path} holds {found} weights; for {scheme} give the model that it was made from")
-    return NativeModel(config, tensors, vocabulary_of(folder, config), found, folder, threads)
+    scheme = str(read_json(folder / "config.json").get("scheme"))
+    return NativeModel(config, tensors, vocabulary_of(folder, config), scheme, folder)
 
 
-def quantised(model: str | Path, scheme: str, console: Console = QUIET) -> Path:
-    """The folder of a model's quantised copy in the cache, made now if it is not there or out of date."""
+def quantised(model: str | Path, scheme: str, console: Console = QUIET) -> NativeModel:
+    """A model's quantised copy in the cache, made now if it is not there, out of date or damaged."""
     path = Path(model)
     if not path.exists():
         from gpt2.model.formats import located
@@ -93,17 +105,44 @@ def quantised(model: str | Path, scheme: str, console: Console = QUIET) -> Path:
     path = path.resolve()
     copy = cache_folders()[0] / "models" / f"{path.name}-{digest(str(path))}-{scheme}"
     stamp = {"path": str(path), "files": files(path)}
-    recover_folder(copy)
-    if is_packed(copy):
-        settings, card = read_json(copy / "config.json"), read_json(copy / "card.json")
-        if settings.get("format") == FORMAT and card.get("made_from") == stamp:
-            return copy
-    from gpt2.model.formats import open_source, packed
+    if kept := opened_copy(copy, stamp):
+        return kept
+    with locked(copy):
+        recover_folder(copy)
+        if kept := opened_copy(copy, stamp):  # another process has made it meanwhile
+            return kept
+        from gpt2.model.formats import open_source, packed
 
-    source = open_source(path)
-    console.say(f"{path} is quantised to {scheme} once; the copy is kept in {copy} and may be deleted")
-    packed.write(copy, dataclasses.replace(source, card=source.card | {"made_from": stamp}), scheme)
-    return copy
+        source = open_source(path)
+        console.say(f"{path} is quantised to {scheme} once; the copy is kept in {copy} and may be deleted")
+        if copy.is_dir() and not (copy / "card.json").exists():
+            remove(copy)
+        packed.write(copy, dataclasses.replace(source, card=source.card | {"made_from": stamp}), scheme)
+        return opened(copy)
+
+
+def opened_copy(copy: Path, stamp: Json) -> NativeModel | None:
+    """The model in a folder of the cache, if it is a whole copy of what `stamp` describes."""
+    try:
+        card = read_json(copy / "card.json")
+        return opened(copy) if isinstance(card, dict) and card.get("made_from") == stamp else None
+    except WorkbenchError:
+        return None
+
+
+@contextmanager
+def locked(copy: Path) -> Iterator[None]:
+    """Alone, of all processes, at the making of a copy; waits for another one."""
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        lock = copy.with_name(f".{copy.name}.lock").open("w")
+    except OSError as error:
+        raise InputError(
+            f"no copy can be kept in {copy.parent}: {error.strerror}; set XDG_CACHE_HOME to a folder of yours"
+        ) from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def files(path: Path) -> Json:

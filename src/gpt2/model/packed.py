@@ -82,8 +82,8 @@ def vector_shapes(config: GPT2Config) -> dict[str, tuple[int, int]]:
 
 def check_packed(config: GPT2Config, tensors: Tensors) -> None:
     """`FormatError` unless every tensor is there, in its type and shape, in one stretch where float32s may lie."""
-    for name, t in tensors.items():
-        if t.ctypes.data % 4:
+    for name, found in tensors.items():
+        if found.ctypes.data % 4:
             raise FormatError(f"packed tensor {name!r} does not begin at a multiple of 4 bytes")
     for name, (rows, columns) in matrix_shapes(config).items():
         t = tensors.get(name)

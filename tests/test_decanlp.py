@@ -372,21 +372,8 @@ def test_one_joint_model_beside_zero_shot_with_missing_tasks_named(
 def test_the_command_talks(world_of_deca: tuple[Path, Path], tmp_path: Path, run: Any) -> None:
     model, data = world_of_deca
     out = tmp_path / "out"
-    words = [
-        "--data",
-        data,
-        "--out",
-        out,
-        "--steps",
-        "2",
-        "--batch",
-        "2",
-        "--limit",
-        "2",
-        "--quiet",
-        "--threads",
-        "1",
-    ]
+    words = ["--data", data, "--out", out, "--steps", 2, "--batch", 2]
+    words += ["--limit", 2, "--quiet", "--threads", 1]
     said = run("finetune", "decanlp", model, *words, "--json")
     assert said.status == 0, said.err
     assert len(json.loads(said.out)["missing"]) == 7

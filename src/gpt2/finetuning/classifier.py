@@ -6,7 +6,7 @@ padding stands left or right (tokens do not see it, and positions begin at the f
 both orders what the network says is added before the head. A score is learned as distance from the mean of the
 training scores, in their standard deviations. Weights of the head and of the layout's marks begin as
 N(0, 0.02) under the seed; with the plain layout the network is transformers' GPT2ForSequenceClassification,
-step for step.
+step for step (trained alike with lm_weight 0).
 
 A folder is an ordinary model folder, so `gpt2 generate`, `score`, `evaluate` and `convert` open it too, with
 two files besides: classifier.json (labels, layout, what it was made for) and head.safetensors. Rejected: the

@@ -82,9 +82,6 @@ def vector_shapes(config: GPT2Config) -> dict[str, tuple[int, int]]:
 
 def check_packed(config: GPT2Config, tensors: Tensors) -> None:
     """`FormatError` unless every tensor is there, in its type and shape, in one stretch where float32s may lie."""
-    for name, found in tensors.items():
-        if found.ctypes.data % 4:
-            raise FormatError(f"packed tensor {name!r} does not begin at a multiple of 4 bytes")
     for name, (rows, columns) in matrix_shapes(config).items():
         t = tensors.get(name)
         fits = (
@@ -96,6 +93,9 @@ def check_packed(config: GPT2Config, tensors: Tensors) -> None:
         t = tensors.get(name)
         if t is None or t.dtype != np.float32 or t.shape != shape or not t.flags.c_contiguous:
             raise FormatError(f"packed tensor {name!r} is missing or not float32 {shape}")
+    for name, found in tensors.items():
+        if found.ctypes.data % 4:
+            raise FormatError(f"packed tensor {name!r} does not begin at a multiple of 4 bytes")
 
 
 def write_packed(

@@ -8,7 +8,8 @@ must have the same.
 
     train(config, method=Method())
 
-Rejected: a second loop for fine-tuning, which would have to learn to survive kills anew.
+Rejected: a second loop for language models, which would have to learn to survive kills anew. Classifiers, whose
+examples are no stream of tokens, have their own in `gpt2.finetuning.supervised`.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def canonical_by_parts(url: str, base: str = "") -> str | None:
             return None
         query = [part for part in address.raw_query_string.split("&") if not TRACKER.match(part)]
         plain = f"{address.origin()}{address.raw_path}" + ("?" + "&".join(query) if any(query) else "")
-    except ValueError:
+    except (ValueError, IndexError):  # the second of yarl, for http://[::1]@
         return None
     return plain if len(plain) <= LONGEST_ADDRESS else None
 

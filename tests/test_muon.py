@@ -6,13 +6,13 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from ports import free_port
 from safetensors.torch import load_file
 
 from gpt2.model.checkpoint import Model
@@ -160,10 +160,7 @@ def test_parts_of_a_batch_and_parts_of_a_matrix_on_two_processes_change_nothing(
     assert expected[-1] < expected[0] - 0.5
     parts = train(dataclasses.replace(config, out=tmp_path / "parts", accumulate=4)).metrics
     assert [row["loss"] for row in parts] == pytest.approx(expected, abs=1e-3)
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = str(s.getsockname()[1])
-    shared = {"GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared = {"GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     shared |= {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
     words = [sys.executable, "-c", WORKER, str(config.tokens), str(tmp_path / "two"), "fsdp"]
     jobs = [

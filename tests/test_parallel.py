@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import Run
+from ports import free_port
 
 from gpt2.errors import ConfigError
 from gpt2.model.checkpoint import load
@@ -70,12 +68,8 @@ def alone(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Loopback alone, and a port that is free, below those that the system gives to connections of other tests."""
-    for port in random.sample(range(15_000, 30_000), 100):
-        with socket.socket() as s, contextlib.suppress(OSError):
-            s.bind(("127.0.0.1", port))
-            break
-    own = {"GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    """Loopback alone, and a port that is free."""
+    own = {"GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     return os.environ | own | {"OMP_NUM_THREADS": "1"}
 
 

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from ports import free_port
 from scipy.stats import binomtest
 
 import gpt2
@@ -414,9 +414,12 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_result(
 
 def test_processes_share_the_items_and_agree(toy: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    store = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    store = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": free_port(),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+    }
     jobs = [child(toy, out, RANK=str(rank), **store) for rank in range(2)]
     said = [job.communicate()[0] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -68,10 +69,23 @@ def test_the_kernels_equal_the_twin_in_every_shape(
     ids = data.draw(st.lists(st.integers(0, config.vocab_size - 1), min_size=1, max_size=config.n_ctx))
     want = twin.read(config, tensors, ids)
     got = decoder(config, tensors, threads=2).run([0], [ids], every=True)
-    # A float that lies on the border of two codes falls to either side: one step of a rounded activation.
-    exact = twin.read(config, tensors, ids, rounded=False)
-    step = 2e-5 + np.abs(want - exact).max()
-    assert np.abs(got - want).max() <= (1e-3 if scheme == "bfloat16" else step) + 1e-4 * np.abs(want).max()
+    # A float that lies on the border of two codes may fall to either side: then all that comes after it is
+    # another rounding of the same network, as far from this one as rounding goes. Without one, they are equal.
+    largest = np.abs(want).max()
+    border = max(np.abs(nudged(config, tensors, ids, by) - want).max() for by in (-1e-5, 1e-5))
+    rounding = np.abs(want - twin.read(config, tensors, ids, rounded=False)).max()
+    assert np.abs(got - want).max() <= 1e-3 * largest + (4 * rounding if border > 1e-3 * largest else 0)
+
+
+def nudged(config: GPT2Config, tensors: dict[str, Any], ids: list[int], by: float) -> twin.Floats:
+    """The twin's logits where all that it rounds is a little off, up and down in turn."""
+
+    def rounded(x: twin.Floats) -> twin.Floats:
+        return round_rows(x + np.float32(by) * np.abs(x).max() * (1 - 2 * (np.indices(x.shape).sum(0) % 2)))
+
+    round_rows = twin.round_rows
+    with mock.patch.object(twin, "round_rows", rounded):
+        return twin.read(config, tensors, ids)
 
 
 @settings(max_examples=25, deadline=None)

@@ -46,7 +46,7 @@ def main() -> None:
             "UBSAN_OPTIONS": "print_stacktrace=1",
         }
         print(f"instruction sets: {', '.join(paths())}; options: {' '.join(OPTIONS)}", flush=True)
-        chosen = "equal or same_bits or cut_text or refused"
+        chosen = "equal or same_bits or cut_text or refused or no_number or whole_head"
         tests = [
             sys.executable,
             "-m",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import subprocess
@@ -20,7 +21,7 @@ from gpt2.errors import FormatError, InputError, MissingExtra
 from gpt2.inference.kernels import Decoder, build, twin
 from gpt2.inference.kernels.decoder import close
 from gpt2.model.config import GPT2Config
-from gpt2.model.packed import KINDS, matrix_shapes, vector_shapes
+from gpt2.model.packed import KINDS, matrix_shapes, tiles_again, vector_shapes
 from gpt2.model.quantize import pack_model
 
 LIBRARY = os.environ.get("GPT2_KERNELS")
@@ -42,6 +43,7 @@ def model(config: GPT2Config, scheme: str, seed: int = 0) -> dict[str, Any]:
     """Packed random weights, large enough for all parts to matter."""
     rng = np.random.default_rng(seed)
 
+    @functools.cache  # a first pass of the head asks for the head once more
     def tensor(name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
         owner, _, part = name.rpartition(".")
         if owner == "wpe":
@@ -74,7 +76,16 @@ def test_the_kernels_equal_the_twin_in_every_shape(
     largest = np.abs(want).max()
     border = max(np.abs(nudged(config, tensors, ids, by) - want).max() for by in (-1e-5, 1e-5))
     rounding = np.abs(want - twin.read(config, tensors, ids, rounded=False)).max()
-    assert np.abs(got - want).max() <= 1e-3 * largest + (4 * rounding if border > 1e-3 * largest else 0)
+    far = np.abs(got - want)
+    if border > 1e-3 * largest:  # what is computed again by the whole head is another choice then too
+        far = np.minimum(*(np.abs(got - by_head(config, tensors, ids, whole)) for whole in (False, True)))
+    assert far.max() <= 1e-3 * largest + (4 * rounding if border > 1e-3 * largest else 0)
+
+
+def by_head(config: GPT2Config, tensors: dict[str, Any], ids: list[int], whole: bool) -> twin.Floats:
+    """The twin's logits, all of them by the whole head or all by its first pass."""
+    with mock.patch.object(twin, "highest", lambda logits: np.full(logits.shape, whole)):
+        return twin.read(config, tensors, ids)
 
 
 def nudged(config: GPT2Config, tensors: dict[str, Any], ids: list[int], by: float) -> twin.Floats:
@@ -86,6 +97,22 @@ def nudged(config: GPT2Config, tensors: dict[str, Any], ids: list[int], by: floa
     round_rows = twin.round_rows
     with mock.patch.object(twin, "round_rows", rounded):
         return twin.read(config, tensors, ids)
+
+
+@pytest.mark.parametrize("path", build.paths())
+def test_the_highest_logits_are_those_of_the_whole_head(path: str) -> None:
+    config = GPT2Config(n_layer=1, n_head=2, n_embd=128, vocab_size=50_257, n_ctx=8)
+    tensors = model(config, "int4")
+    whole = {name: tensor for name, tensor in tensors.items() if name != "wte.first"}
+    ids = list(range(7, 15))
+    got = decoder(config, tensors, path=path, threads=2).run([0], [ids], every=True)
+    exact = decoder(config, whole, path=path, threads=2).run([0], [ids], every=True)
+    same = got == exact
+    assert same.sum(axis=1).min() >= tiles_again(50_257) * 16 - 15  # the last tile has one row
+    assert np.array_equal(got.argmax(axis=1), exact.argmax(axis=1))
+    best = np.argsort(-exact, axis=1)[:, :5]
+    assert np.take_along_axis(same, best, axis=1).all()
+    assert np.abs(got - exact).max() < np.abs(exact).max() / 2
 
 
 @settings(max_examples=25, deadline=None)

@@ -34,7 +34,7 @@ from gpt2.inference.kernels import Decoder
 from gpt2.inference.kernels.build import cache_folders
 from gpt2.model.config import GPT2Config
 from gpt2.model.formats import SCHEMES, vocabulary_of
-from gpt2.model.packed import Tensors, is_packed, open_packed
+from gpt2.model.packed import Tensors, bytes_a_token, is_packed, open_packed
 from gpt2.tokens.bpe import Tokenizer
 from gpt2.workspace import Json, digest, read_json, recover_folder, remove
 
@@ -56,8 +56,8 @@ class NativeModel:
 
     @property
     def bytes_a_token(self) -> int:
-        """What a step of one text reads: all weights but the position embeddings."""
-        return sum(tensor.nbytes for name, tensor in self.tensors.items() if name != "wpe")
+        """What a step of one text reads."""
+        return bytes_a_token(self.config, self.tensors)
 
     def runner(self, slots: int = 1, room: int | None = None) -> Decoder:
         """The kernels on these weights, with room for so many texts; `MissingExtra` where none can be built."""

@@ -34,7 +34,7 @@ from gpt2.model.config import GPT2Config
 from gpt2.model.formats import MOST_LAYERS
 from gpt2.workspace import read_json, write_json
 
-FORMAT = "gpt2-workbench packed 1"
+FORMAT = "gpt2-workbench packed 2"
 WEIGHTS = "packed.safetensors"
 
 LANES, UNIT, BLOCK, HEADER = 16, 64, 32, 128
@@ -42,6 +42,12 @@ KINDS = {"int4": 4, "int8": 8, "bfloat16": 16}
 """Bits of a weight, by name of the scheme."""
 CODEBOOK = np.array([1, 30, 50, 67, 81, 94, 107, 118, 129, 141, 152, 165, 178, 194, 214, 242], np.uint8)
 """Values of int4's codes, plus 128: closer together near zero, where most weights are."""
+
+FIRST = "wte.first"
+"""Name of a matrix that a model may have: the head once more, in fewer bits. All logits come from it; those of
+the tiles that have the highest ones are computed again from `wte`."""
+SHARE, LEAST = 16, 4
+"""One tile in so many is computed again, and at least so many."""
 
 Tensors = Mapping[str, NDArray[np.generic]]
 
@@ -62,15 +68,19 @@ def kind_of(width: int, columns: int) -> int:
     return next((kind for kind in KINDS.values() if tile_bytes(kind, columns) == width), 0)
 
 
-def matrix_shapes(config: GPT2Config) -> dict[str, tuple[int, int]]:
-    """Rows and columns of a model's matrices, by name, in the order of their use; the head is `wte`."""
+def matrix_shapes(config: GPT2Config, first: bool = False) -> dict[str, tuple[int, int]]:
+    """Rows and columns of a model's matrices, by name, in the order of their use; the head is `wte`.
+
+    With `first`, of a first pass of the head too.
+    """
     C, shapes = config.n_embd, {}
     for i in range(config.n_layer):
         shapes[f"h.{i}.attn.c_attn"] = (3 * C, C)
         shapes[f"h.{i}.attn.c_proj"] = (C, C)
         shapes[f"h.{i}.mlp.c_fc"] = (4 * C, C)
         shapes[f"h.{i}.mlp.c_proj"] = (C, 4 * C)
-    return {**shapes, "wte": (config.vocab_size, C)}
+    shapes["wte"] = (config.vocab_size, C)
+    return shapes | {FIRST: shapes["wte"]} if first else shapes
 
 
 def vector_shapes(config: GPT2Config) -> dict[str, tuple[int, int]]:
@@ -80,9 +90,29 @@ def vector_shapes(config: GPT2Config) -> dict[str, tuple[int, int]]:
     return {"wpe": (config.n_ctx, C), **dict.fromkeys([*norms, "ln_f"], (2, C))}
 
 
+def packed_names(config: GPT2Config, scheme: str) -> list[str]:
+    """The tensors of a model under a scheme; int4 has a first pass of the head."""
+    return [*vector_shapes(config), *matrix_shapes(config, first=scheme == "int4")]
+
+
+def tiles_again(rows: int) -> int:
+    """Tiles of a head with so many rows that are computed again after a first pass."""
+    tiles = up(rows, LANES) // LANES
+    return min(tiles, max(LEAST, tiles // SHARE))
+
+
+def bytes_a_token(config: GPT2Config, tensors: Tensors) -> int:
+    """What a step of one text reads: all weights but the position embeddings, of two heads what is needed."""
+    total = sum(tensor.nbytes for name, tensor in tensors.items() if name != "wpe")
+    if FIRST in tensors:
+        head = tensors["wte"]
+        total -= head.nbytes - tiles_again(config.vocab_size) * head.nbytes // len(head)
+    return total
+
+
 def check_packed(config: GPT2Config, tensors: Tensors) -> None:
     """`FormatError` unless every tensor is there, in its type and shape, in one stretch where float32s may lie."""
-    for name, (rows, columns) in matrix_shapes(config).items():
+    for name, (rows, columns) in matrix_shapes(config, FIRST in tensors).items():
         t = tensors.get(name)
         fits = (
             t is not None and t.dtype == np.uint8 and t.ndim == 2 and t.shape[0] == up(rows, LANES) // LANES
@@ -103,7 +133,7 @@ def write_packed(
 ) -> None:
     """Write config.json and the weights, one tensor after the other, into an existing folder."""
     write_json(folder / "config.json", {"format": FORMAT, "scheme": scheme, **dataclasses.asdict(config)})
-    names = [*vector_shapes(config), *matrix_shapes(config)]
+    names = packed_names(config, scheme)
     with (folder / WEIGHTS).open("wb") as stream:
         # Room for the header comes first; it is filled in when the places are known.
         places: dict[str, dict[str, object]] = {}

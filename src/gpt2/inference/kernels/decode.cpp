@@ -14,6 +14,9 @@
 //     bf16  32 x { 16 outputs x 2 inputs }
 // so that a 64-byte register of weights meets 4 (8, 2) inputs broadcast to all 16 outputs, and no sum ever
 // crosses lanes. Inputs are quantised here to int8 with a float scale for each 64 of them.
+//
+// Where there is a first pass, a head of fewer bits, all logits come from it, and those of one tile in SHARE, the
+// ones with the highest logits, are computed again by the head itself: the best tokens at a part of its bytes.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -43,7 +46,7 @@ typedef int32_t I __attribute__((vector_size(64), aligned(4)));   // 16 integers
 typedef uint8_t B __attribute__((vector_size(64), aligned(1)));   // 64 bytes
 typedef uint16_t W __attribute__((vector_size(64)));              // 32 pairs of bytes
 
-constexpr int LANES = 16, UNIT = 64, BLOCK = 32, HEADER = 128, ROWS = 64;
+constexpr int LANES = 16, UNIT = 64, BLOCK = 32, HEADER = 128, ROWS = 64, SHARE = 16, LEAST = 4;
 // values of the 16 codes of int4, plus 128
 alignas(16) constexpr uint8_t CODEBOOK[16] = {1, 30, 50, 67, 81, 94, 107, 118, 129, 141, 152, 165, 178, 194, 214, 242};
 
@@ -265,16 +268,23 @@ template <int KIND, int R> INLINE void tile(const uint8_t *w, const Inputs &in, 
   for (int r = 0; r < R; r++) out[r] = sum[r] * factor + bias;
 }
 
-template <int KIND> void tile_rows(const uint8_t *w, const Inputs &in, int rows, F *out) {
-  int r = 0;
+// out[r - from] = 16 outputs of rows from <= r < to
+template <int KIND> void tile_rows(const uint8_t *w, const Inputs &in, int from, int to, F *out) {
+  int r = from;
 #if defined(__AVX512VNNI__)
   if constexpr (KIND != INT4)  // whose sums do not fit into 32 registers
-    for (; r + 16 <= rows; r += 16) tile<KIND, 16>(w, in, r, out + r);
-  for (; r + 8 <= rows; r += 8) tile<KIND, 8>(w, in, r, out + r);
+    for (; r + 16 <= to; r += 16) tile<KIND, 16>(w, in, r, out + r - from);
+  for (; r + 8 <= to; r += 8) tile<KIND, 8>(w, in, r, out + r - from);
 #endif
-  for (; r + 4 <= rows; r += 4) tile<KIND, 4>(w, in, r, out + r);
-  for (; r + 2 <= rows; r += 2) tile<KIND, 2>(w, in, r, out + r);
-  for (; r < rows; r++) tile<KIND, 1>(w, in, r, out + r);
+  for (; r + 4 <= to; r += 4) tile<KIND, 4>(w, in, r, out + r - from);
+  for (; r + 2 <= to; r += 2) tile<KIND, 2>(w, in, r, out + r - from);
+  for (; r < to; r++) tile<KIND, 1>(w, in, r, out + r - from);
+}
+
+void outputs(int kind, const uint8_t *w, const Inputs &in, int from, int to, F *out) {
+  if (kind == INT8) tile_rows<INT8>(w, in, from, to, out);
+  else if (kind == INT4) tile_rows<INT4>(w, in, from, to, out);
+  else tile_rows<BF16>(w, in, from, to, out);
 }
 
 // Threads that are kept between steps; the caller of `run` is one of them. Work comes in phases that each begin
@@ -353,7 +363,7 @@ struct Row { int32_t slot, position, id; float *logits; };  // a token to be rea
 struct Model {
   Shape s;
   const float *wpe, *ln_f;  // [n_ctx, C padded to UNIT], [2, C padded]
-  Matrix head;
+  Matrix head, first;       // first.data is null where there is no first pass
   std::vector<Layer> layers;
   Team team;
   std::vector<std::unique_ptr<void, decltype(&free)>> memory;
@@ -361,6 +371,9 @@ struct Model {
   size_t side, text;      // numbers of a slot's keys in a layer and head; of all that a slot has
   uint16_t *cache;        // [slots, layer, head, 2]: keys [room / 16, D, 16], values [room, Dp]
   float *x, *qkv, *scores;  // [ROWS, C], [ROWS, 3C], [threads, room]
+  int tiles, again;         // of the head; how many of them are computed again
+  float *peak;              // [ROWS, tiles]: their highest logits
+  int32_t *order;           // [ROWS, tiles]: their numbers, those to be computed again first
   Inputs narrow_in, wide_in;  // of C and of 4C
   std::vector<Row> rows;
   const Row *row;         // of the pass that is running
@@ -386,14 +399,16 @@ struct Model {
     return in;
   }
 
-  Model(const Shape &shape, const Layer *l, const Matrix &h, const float *positions, const float *norm)
-      : s(shape), wpe(positions), ln_f(norm), head(h), layers(l, l + shape.n_layer), team(shape.threads, 9 * shape.n_layer + 3) {
+  Model(const Shape &shape, const Layer *l, const Matrix &h, const Matrix &f, const float *positions, const float *norm)
+      : s(shape), wpe(positions), ln_f(norm), head(h), first(f), layers(l, l + shape.n_layer), team(shape.threads, 9 * shape.n_layer + 5) {
     D = s.n_embd / s.n_head, Dp = up(D, LANES), room = up(s.room, LANES);
     side = size_t(room) * Dp, text = side * 2 * s.n_head * s.n_layer;
     narrow_in = inputs(s.n_embd), wide_in = inputs(4 * s.n_embd);
     x = floats(size_t(ROWS) * narrow_in.width);
     qkv = floats(size_t(ROWS) * up(3 * s.n_embd, LANES));
     scores = floats(size_t(s.threads) * room);
+    tiles = up(s.vocab_size, LANES) / LANES, again = std::min(tiles, std::max(LEAST, tiles / SHARE));
+    if (first.data) peak = floats(size_t(ROWS) * tiles), order = (int32_t *)floats(size_t(ROWS) * tiles);
     memset(x, 0, size_t(ROWS) * narrow_in.width * 4);
     void *pages = mmap(nullptr, text * 2 * s.slots, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (pages == MAP_FAILED) throw std::bad_alloc();
@@ -450,10 +465,7 @@ struct Model {
     team.phase(phase, id, (tiles + group - 1) / group, [&](int item) {
       F out[ROWS];
       for (int t = item * group; t < std::min((item + 1) * group, tiles); t++) {
-        const uint8_t *p = w.data + bytes * t;
-        if (w.kind == INT8) tile_rows<INT8>(p, in, n, out);
-        else if (w.kind == INT4) tile_rows<INT4>(p, in, n, out);
-        else tile_rows<BF16>(p, in, n, out);
+        outputs(w.kind, w.data + bytes * t, in, 0, n, out);
         for (int m = 0; m < n; m++) done(m, t * LANES, out[m]);
       }
     });
@@ -524,10 +536,31 @@ struct Model {
     }
     if (!wanted) return;
     each_row(wanted, [&](int i) { norm(ln_f, last[i], i); });
-    multiply(p++, id, head, narrow_in, wanted, [&](int i, int at, F y) {
+    auto put = [&](int i, int at, F y) {
       float *to = row[last[i]].logits + at;
       if (at + LANES <= s.vocab_size) store(to, y);
       else for (int j = 0; at + j < s.vocab_size; j++) to[j] = y[j];
+    };
+    if (!first.data) return multiply(p++, id, head, narrow_in, wanted, put);
+    multiply(p++, id, first, narrow_in, wanted, [&](int i, int at, F y) {
+      put(i, at, y);
+      for (int j = s.vocab_size - at; j < LANES; j++) y[j] = -INFINITY;
+      const float most = largest(y);
+      peak[size_t(i) * tiles + at / LANES] = most == most ? most : INFINITY;
+    });
+    each_row(wanted, [&](int i) {
+      const float *high = peak + size_t(i) * tiles;
+      int32_t *o = order + size_t(i) * tiles;
+      for (int t = 0; t < tiles; t++) o[t] = t;
+      auto before = [&](int32_t a, int32_t b) { return high[a] > high[b] || (high[a] == high[b] && a < b); };
+      std::nth_element(o, o + again - 1, o + tiles, before);
+    });
+    const size_t bytes = tile_bytes(head.kind, s.n_embd);
+    team.phase(p++, id, wanted * again, [&](int item) {
+      const int i = item / again, t = order[size_t(i) * tiles + item % again];
+      F out;
+      outputs(head.kind, head.data + bytes * t, narrow_in, i, i + 1, &out);
+      put(i, t * LANES, out);
     });
   }
 
@@ -549,9 +582,9 @@ struct Model {
 
 }  // namespace
 
-EXPORT(void *gpt2_open)(const Shape *shape, const Layer *layers, const Matrix *head, const float *wpe, const float *ln_f) {
+EXPORT(void *gpt2_open)(const Shape *shape, const Layer *layers, const Matrix *heads, const float *wpe, const float *ln_f) {
   try {
-    return new Model(*shape, layers, *head, wpe, ln_f);
+    return new Model(*shape, layers, heads[0], heads[1], wpe, ln_f);
   } catch (...) {  // no exception may reach the caller, who knows none
     return nullptr;
   }

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gpt2.errors import InputError
 from gpt2.inference.kernels.build import load
 from gpt2.model.config import GPT2Config
-from gpt2.model.packed import check_packed, kind_of, matrix_shapes
+from gpt2.model.packed import FIRST, check_packed, kind_of, matrix_shapes
 
 
 class Matrix(ctypes.Structure):
@@ -101,7 +101,7 @@ class Decoder:
         self.config, self.slots, self.room = config, slots, min(room or config.n_ctx, config.n_ctx)
         self.lengths = np.zeros(slots, np.int32)
         self._tensors, self._library = dict(tensors), load(path, library)
-        shapes = matrix_shapes(config)
+        shapes = matrix_shapes(config, first=True)
 
         def matrix(name: str) -> Matrix:
             rows, columns = shapes[name]
@@ -131,11 +131,11 @@ class Decoder:
                 c.layer_norm_epsilon,
             )
         )
-        head = matrix("wte")
+        heads = (Matrix * 2)(matrix("wte"), *([matrix(FIRST)] if FIRST in tensors else []))
         self._model = self._library["open"](
             ctypes.byref(shape),
             layers,
-            ctypes.byref(head),
+            heads,
             tensors["wpe"].ctypes.data,
             tensors["ln_f"].ctypes.data,
         )

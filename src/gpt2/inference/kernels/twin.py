@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpt2.model.config import GPT2Config
-from gpt2.model.packed import UNIT, Tensors, kind_of, matrix_shapes, up
+from gpt2.model.packed import FIRST, LANES, UNIT, Tensors, kind_of, matrix_shapes, tiles_again, up
 from gpt2.model.quantize import unpack, unpack_bias
 
 Floats = NDArray[np.float32]
@@ -39,7 +39,7 @@ def gelu(x: Floats) -> Floats:
 
 def read(config: GPT2Config, tensors: Tensors, ids: list[int], rounded: bool = True) -> Floats:
     """ids [T] of one text -> logits [T, V]; without `rounded`, activations stay as they are."""
-    c, shapes, T = config, matrix_shapes(config), len(ids)
+    c, shapes, T = config, matrix_shapes(config, first=True), len(ids)
     D = c.n_embd // c.n_head
 
     def linear(x: Floats, name: str) -> Floats:
@@ -70,4 +70,22 @@ def read(config: GPT2Config, tensors: Tensors, ids: list[int], rounded: bool = T
         y = (scores / scores.sum(-1, keepdims=True)) @ v  # [H, T, D]
         x = x + linear(y.transpose(1, 0, 2).reshape(T, -1), f"h.{i}.attn.c_proj")
         x = x + linear(gelu(linear(norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc")), f"h.{i}.mlp.c_proj")
-    return linear(norm(x, "ln_f"), "wte")
+    x = norm(x, "ln_f")
+    if FIRST not in tensors:
+        return linear(x, "wte")
+    logits, exact = linear(x, FIRST), linear(x, "wte")
+    again = highest(logits)
+    logits[again] = exact[again]
+    return logits
+
+
+def highest(logits: Floats) -> NDArray[np.bool_]:
+    """Which of the logits [T, V] are in the tiles that are computed again: those with the highest ones."""
+    T, V = logits.shape
+    tiles = up(V, LANES) // LANES
+    padded = np.full((T, tiles * LANES), -np.inf, np.float32)
+    padded[:, :V] = logits
+    order = np.argsort(-padded.reshape(T, tiles, LANES).max(-1), axis=-1, kind="stable")
+    chosen = np.zeros((T, tiles), np.bool_)
+    np.put_along_axis(chosen, order[:, : tiles_again(V)], True, axis=-1)
+    return chosen.repeat(LANES, axis=-1)[:, :V]

@@ -8,7 +8,7 @@ from gpt2.inference.drafts import Drafts
 
 
 def test_what_followed_the_last_tokens_before_is_drafted() -> None:
-    drafts = Drafts([1, 2, 3, 4, 5, 6, 1, 2, 3])
+    drafts = Drafts([1, 2, 3, 4, 5, 6, 1, 2, 3], 0.2)
     drafts.judge([4], 1)
     for _ in range(30):
         drafts.judge([4, 5, 6], 3)
@@ -20,12 +20,12 @@ def test_what_followed_the_last_tokens_before_is_drafted() -> None:
 
 
 def test_the_longer_and_the_later_of_what_stood_before_is_taken() -> None:
-    assert Drafts([1, 2, 3, 9, 7, 2, 3, 8, 1, 2, 3]).propose(1) == [9], "three tokens before two"
-    assert Drafts([2, 3, 9, 2, 3, 8, 2, 3]).propose(1) == [8], "the later of two"
+    assert Drafts([1, 2, 3, 9, 7, 2, 3, 8, 1, 2, 3], 0.2).propose(1) == [9], "three tokens before two"
+    assert Drafts([2, 3, 9, 2, 3, 8, 2, 3], 0.2).propose(1) == [8], "the later of two"
 
 
 def test_drafts_that_do_not_come_true_are_given_up_and_tried_again_now_and_then() -> None:
-    drafts, made = Drafts([1, 2] * 10), []
+    drafts, made = Drafts([1, 2] * 10, 0.2), []
     for _ in range(300):
         draft = drafts.propose(7)
         made.append(len(draft))
@@ -39,7 +39,7 @@ def test_drafts_that_do_not_come_true_are_given_up_and_tried_again_now_and_then(
 
 def test_a_text_at_random_costs_few_drafts() -> None:
     numbers = random.Random(0)
-    drafts, drafted = Drafts([]), 0
+    drafts, drafted = Drafts([], 0.2), 0
     for _ in range(2000):
         token = numbers.randrange(30)
         draft = drafts.propose(7)

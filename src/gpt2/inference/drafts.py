@@ -8,7 +8,7 @@ numbers; while what is drawn is what was drafted, it has the next token for noth
 one without drafts, in greedy and in random decoding.
 
 A draft pays when its tokens are likely enough to come: the j-th is drafted while the share of drafts that
-came true lately, to the j-th power, is above `COST`, what a further row adds to a step. Where nothing comes
+came true lately, to the j-th power, is above what a further row adds to a step of the runner. Where nothing comes
 true none are made, and now and then one is tried again. Rejected: drafts of fixed length, which slow down
 whatever does not repeat itself.
 """
@@ -19,8 +19,6 @@ from collections.abc import Iterable, Sequence
 
 GRAMS = (3, 2)
 """Tokens that must have stood before, tried in this order."""
-COST = 0.2
-"""What a further row adds to a step, as a share of the step."""
 FADE, IDLE = 0.9, 0.98
 """How much of what was learned is kept at each new draft, and at each step that made none."""
 
@@ -28,7 +26,9 @@ FADE, IDLE = 0.9, 0.98
 class Drafts:
     """The text of one stream, and what it is likely to repeat."""
 
-    def __init__(self, ids: Iterable[int]) -> None:
+    def __init__(self, ids: Iterable[int], cost: float) -> None:
+        """`cost`: what a further row adds to a step, as a share of the step."""
+        self._cost = cost
         self._ids: list[int] = []
         self._after: dict[tuple[int, ...], int] = {}
         self._true, self._false = 1.0, 1.0
@@ -51,7 +51,7 @@ class Drafts:
             return []
         share, chance = self._true / (self._true + self._false), 1.0
         out: list[int] = []
-        while len(out) < most and (chance := chance * share) > COST:
+        while len(out) < most and (chance := chance * share) > self._cost:
             place = at + len(out)
             out.append(self._ids[place] if place < n else out[place - n])
         if not out:

@@ -308,7 +308,7 @@ class Engine:
         self._cut(slot, most)
         stream.slot = slot
         if self.drafting:
-            stream.drafts = Drafts(stream.view)
+            stream.drafts = Drafts(stream.view, self.runner.draft_cost)
         self.reading.append(stream)
         return True
 

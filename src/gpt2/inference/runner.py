@@ -38,6 +38,8 @@ class Runner(Protocol):
     """A text may be cut into calls after multiples of this many tokens, and no bit changes; 1 for anywhere."""
     drafts: int
     """Tokens that a call may append beyond the first with the very bits of one call a token; 0 for none."""
+    draft_cost: float
+    """What each of them adds to the time of a call, about, as a share of that of one token."""
 
     def run(self, slots: Sequence[int], ids: Sequence[Sequence[int]], every: bool = False) -> Logits:
         """Append `ids[i]` (at least one) to what `slots[i]` holds; no slot may come twice.

@@ -71,6 +71,7 @@ class TorchRunner:
             for _ in range(2)
         )
         self.lengths = [0] * slots
+        self.draft_cost = 0.02  # as many rows are computed in any case
         self.drafts = ALONE - 1 if self.device.type == "cpu" else 0
         self.at_once = ALONE
         if self.device.type != "cpu" or alike_in_any_number(self.packed):

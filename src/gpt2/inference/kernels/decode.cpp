@@ -19,6 +19,7 @@
 // ones with the highest logits, are computed again by the head itself: the best tokens at a part of its bytes.
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -221,7 +222,7 @@ INLINE void fetch(const uint8_t *p) { __builtin_prefetch(p, 0, 2); }
 template <int KIND, int R> INLINE void tile(const uint8_t *w, const Inputs &in, int row, F *out) {
   // Weights are asked for in advance, by about the time that memory takes: with few rows 4096 bytes are too many
   // (int4 at half the speed), with many rows 1024 are too few (three quarters of it).
-  constexpr int AHEAD = R < 4 ? 1024 : 4096;
+  constexpr int AHEAD = R < (KIND == INT4 ? 9 : 4) ? 1024 : 4096;
   const int units = in.width / UNIT;
   const uint8_t *p = w + HEADER, *scales = p;
   const int8_t *code = in.code + size_t(row) * in.width;
@@ -275,6 +276,12 @@ template <int KIND> void tile_rows(const uint8_t *w, const Inputs &in, int from,
   if constexpr (KIND != INT4)  // whose sums do not fit into 32 registers
     for (; r + 16 <= to; r += 16) tile<KIND, 16>(w, in, r, out + r - from);
   for (; r + 8 <= to; r += 8) tile<KIND, 8>(w, in, r, out + r - from);
+  switch (to - r) {  // a few rows are drafts, of which any number comes
+    case 7: return tile<KIND, 7>(w, in, r, out + r - from);
+    case 6: return tile<KIND, 6>(w, in, r, out + r - from);
+    case 5: return tile<KIND, 5>(w, in, r, out + r - from);
+    case 3: return tile<KIND, 3>(w, in, r, out + r - from);
+  }
 #endif
   for (; r + 4 <= to; r += 4) tile<KIND, 4>(w, in, r, out + r - from);
   for (; r + 2 <= to; r += 2) tile<KIND, 2>(w, in, r, out + r - from);
@@ -374,6 +381,7 @@ struct Model {
   int tiles, again;         // of the head; how many of them are computed again
   float *peak;              // [ROWS, tiles]: their highest logits
   int32_t *order;           // [ROWS, tiles]: their numbers, those to be computed again first
+  std::vector<std::atomic<uint64_t>> wants;  // [tiles]: by which rows each is wanted again, a bit for each; else 0
   Inputs narrow_in, wide_in;  // of C and of 4C
   std::vector<Row> rows;
   const Row *row;         // of the pass that is running
@@ -408,7 +416,10 @@ struct Model {
     qkv = floats(size_t(ROWS) * up(3 * s.n_embd, LANES));
     scores = floats(size_t(s.threads) * room);
     tiles = up(s.vocab_size, LANES) / LANES, again = std::min(tiles, std::max(LEAST, tiles / SHARE));
-    if (first.data) peak = floats(size_t(ROWS) * tiles), order = (int32_t *)floats(size_t(ROWS) * tiles);
+    if (first.data) {
+      peak = floats(size_t(ROWS) * tiles), order = (int32_t *)floats(size_t(ROWS) * tiles);
+      wants = std::vector<std::atomic<uint64_t>>(tiles);
+    }
     memset(x, 0, size_t(ROWS) * narrow_in.width * 4);
     void *pages = mmap(nullptr, text * 2 * s.slots, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (pages == MAP_FAILED) throw std::bad_alloc();
@@ -554,13 +565,18 @@ struct Model {
       for (int t = 0; t < tiles; t++) o[t] = t;
       auto before = [&](int32_t a, int32_t b) { return high[a] > high[b] || (high[a] == high[b] && a < b); };
       std::nth_element(o, o + again - 1, o + tiles, before);
+      for (int k = 0; k < again; k++) wants[o[k]].fetch_or(uint64_t(1) << i, std::memory_order_relaxed);
     });
     const size_t bytes = tile_bytes(head.kind, s.n_embd);
-    team.phase(p++, id, wanted * again, [&](int item) {
-      const int i = item / again, t = order[size_t(i) * tiles + item % again];
-      F out;
-      outputs(head.kind, head.data + bytes * t, narrow_in, i, i + 1, &out);
-      put(i, t * LANES, out);
+    team.phase(p++, id, up(tiles, LANES) / LANES, [&](int item) {
+      F out[ROWS];
+      for (int t = item * LANES; t < std::min((item + 1) * LANES, tiles); t++)
+        for (uint64_t left = wants[t].exchange(0, std::memory_order_relaxed); left;) {  // rows side by side at once
+          const int from = std::countr_zero(left), to = from + std::countr_one(left >> from);
+          outputs(head.kind, head.data + bytes * t, narrow_in, from, to, out);
+          for (int i = from; i < to; i++) put(i, t * LANES, out[i - from]);
+          left = to < ROWS ? left >> to << to : 0;
+        }
     });
   }
 

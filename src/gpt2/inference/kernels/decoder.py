@@ -23,6 +23,9 @@ from gpt2.inference.kernels.build import load
 from gpt2.model.config import GPT2Config
 from gpt2.model.packed import FIRST, check_packed, kind_of, matrix_shapes
 
+DRAFT_COSTS = {4: 0.3, 8: 0.1, 16: 0.12}
+"""What a further row adds to a step, by bits of a weight, as `benchmarks/drafts.py` measures it with 124M."""
+
 
 class Matrix(ctypes.Structure):
     """A packed matrix, as the library takes it."""
@@ -99,6 +102,7 @@ class Decoder:
             raise InputError(f"slots ({slots}), room ({room}) and threads ({threads}) must be at least 1")
         check_packed(config, tensors)
         self.config, self.slots, self.room = config, slots, min(room or config.n_ctx, config.n_ctx)
+        self.draft_cost = DRAFT_COSTS[kind_of(tensors["h.0.attn.c_attn"].shape[1], config.n_embd)]
         self.lengths = np.zeros(slots, np.int32)
         self._tensors, self._library = dict(tensors), load(path, library)
         shapes = matrix_shapes(config, first=True)

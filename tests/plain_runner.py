@@ -17,7 +17,7 @@ BYTES = Tokenizer([])
 class PlainRunner:
     """What a text gives depends on its last two tokens and on where it was cut into long calls."""
 
-    chunk, drafts = 16, 7
+    chunk, drafts, draft_cost = 16, 7, 0.1
 
     def __init__(self, slots: int = 1, room: int = 60) -> None:
         self.config = GPT2Config(1, 1, 4, BYTES.n_vocab, n_ctx=room)

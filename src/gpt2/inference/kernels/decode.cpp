@@ -222,7 +222,7 @@ INLINE void fetch(const uint8_t *p) { __builtin_prefetch(p, 0, 2); }
 template <int KIND, int R> INLINE void tile(const uint8_t *w, const Inputs &in, int row, F *out) {
   // Weights are asked for in advance, by about the time that memory takes: with few rows 4096 bytes are too many
   // (int4 at half the speed), with many rows 1024 are too few (three quarters of it).
-  constexpr int AHEAD = R < (KIND == INT4 ? 9 : 4) ? 1024 : 4096;
+  constexpr int AHEAD = R < (KIND == INT4 ? 9 : 3) ? 1024 : 4096;
   const int units = in.width / UNIT;
   const uint8_t *p = w + HEADER, *scales = p;
   const int8_t *code = in.code + size_t(row) * in.width;

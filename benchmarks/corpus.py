@@ -112,7 +112,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--datatrove", type=Path, help="Python of an environment that has datatrove")
-    parser.add_argument("--copies", type=int, default=9)
+    parser.add_argument("--copies", type=int, default=36)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--methods", nargs="+", default=[m for m in ("default", "fast", "blocks") if m in METHODS]

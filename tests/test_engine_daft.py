@@ -45,6 +45,8 @@ class Doing:
             raise FormatError("the file é is damaged; get it anew")
         if job.get("raises") == "fault":
             return {"share": 1 / 0}
+        if job.get("raises") == "memory":
+            raise MemoryError
         if job.get("raises") == "full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
         return {"number": job["number"], "pid": os.getpid(), "text": "日本" * 10}
@@ -84,6 +86,11 @@ def test_one_worker_one_job_or_little_work_need_no_process(
         assert {result["pid"] for result in engine.run(Doing(tmp_path), todo)} <= {os.getpid()}
     monkeypatch.setattr(Doing, "worth", 4)
     assert {result["pid"] for result in Engine(2).run(Doing(tmp_path), jobs(3))} == {os.getpid()}
+
+
+def test_a_job_for_which_memory_is_short_says_what_takes_less(tmp_path: Path) -> None:
+    with pytest.raises(WorkbenchError, match=r"not enough memory; fewer workers \(--processes 1\)"):
+        list(Engine(2).run(Doing(tmp_path), jobs(2, job1={"raises": "memory"})))
 
 
 def test_what_a_job_raises_is_raised_here_with_its_kind(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ CODEBOOK = np.array([1, 30, 50, 67, 81, 94, 107, 118, 129, 141, 152, 165, 178, 1
 FIRST = "wte.first"
 """Name of a matrix that a model may have: the head once more, in fewer bits. All logits come from it; those of
 the tiles that have the highest ones are computed again from `wte`."""
-SHARE, LEAST = 16, 4
+SHARE, LEAST = 32, 4
 """One tile in so many is computed again, and at least so many."""
 
 Tensors = Mapping[str, NDArray[np.generic]]

@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <new>
 #include <sched.h>
@@ -47,7 +48,7 @@ typedef int32_t I __attribute__((vector_size(64), aligned(4)));   // 16 integers
 typedef uint8_t B __attribute__((vector_size(64), aligned(1)));   // 64 bytes
 typedef uint16_t W __attribute__((vector_size(64)));              // 32 pairs of bytes
 
-constexpr int LANES = 16, UNIT = 64, BLOCK = 32, HEADER = 128, ROWS = 64, SHARE = 16, LEAST = 4;
+constexpr int LANES = 16, UNIT = 64, BLOCK = 32, HEADER = 128, ROWS = 64, SHARE = 32, LEAST = 4;
 // values of the 16 codes of int4, plus 128
 alignas(16) constexpr uint8_t CODEBOOK[16] = {1, 30, 50, 67, 81, 94, 107, 118, 129, 141, 152, 165, 178, 194, 214, 242};
 
@@ -216,7 +217,7 @@ INLINE size_t tile_bytes(int kind, int columns) {
   return HEADER + units * unit_bytes(kind) + (kind == INT4 ? (units + 1) / 2 * 64 : 0);
 }
 
-INLINE void fetch(const uint8_t *p) { __builtin_prefetch(p, 0, 2); }
+INLINE void fetch(const void *p) { __builtin_prefetch(p, 0, 2); }
 
 // out[r] = 16 outputs of rows r < R of the inputs
 template <int KIND, int R> INLINE void tile(const uint8_t *w, const Inputs &in, int row, F *out) {
@@ -379,8 +380,7 @@ struct Model {
   uint16_t *cache;        // [slots, layer, head, 2]: keys [room / 16, D, 16], values [room, Dp]
   float *x, *qkv, *scores;  // [ROWS, C], [ROWS, 3C], [threads, room]
   int tiles, again;         // of the head; how many of them are computed again
-  float *peak;              // [ROWS, tiles]: their highest logits
-  int32_t *order;           // [ROWS, tiles]: their numbers, those to be computed again first
+  int64_t *order;           // [ROWS, tiles]: their highest logits, and their numbers as ones' complements
   std::vector<std::atomic<uint64_t>> wants;  // [tiles]: by which rows each is wanted again, a bit for each; else 0
   Inputs narrow_in, wide_in;  // of C and of 4C
   std::vector<Row> rows;
@@ -417,7 +417,7 @@ struct Model {
     scores = floats(size_t(s.threads) * room);
     tiles = up(s.vocab_size, LANES) / LANES, again = std::min(tiles, std::max(LEAST, tiles / SHARE));
     if (first.data) {
-      peak = floats(size_t(ROWS) * tiles), order = (int32_t *)floats(size_t(ROWS) * tiles);
+      order = (int64_t *)floats(size_t(ROWS) * tiles * 2);
       wants = std::vector<std::atomic<uint64_t>>(tiles);
     }
     memset(x, 0, size_t(ROWS) * narrow_in.width * 4);
@@ -497,9 +497,13 @@ struct Model {
       const float root = 1 / std::sqrt(float(D));
       F most = splat(-INFINITY);
       for (int b = 0; b <= t; b += LANES) {
-        F a = splat(0);
-        for (int d = 0; d < D; d++) a += wide(K + (size_t(b) / LANES * D + d) * LANES) * q[d];
-        a *= root;
+        const uint16_t *at = K + size_t(b) * D;
+        F part[4] = {};  // side by side, as an addition waits for the one before
+        for (int d = 0; d < D; d++) {
+          part[d % 4] += wide(at + d * LANES) * q[d];
+          if (d % 2 == 0) fetch(at + d * LANES + 512), fetch(V + size_t(b) * D + d * LANES);
+        }
+        F a = ((part[0] + part[1]) + (part[2] + part[3])) * root;
         for (int j = t + 1 - b; j < LANES; j++) a[j] = -INFINITY;
         store(score + b, a);
         most = max(most, a);
@@ -514,11 +518,19 @@ struct Model {
       }
       const float share = 1 / total(sum);
       float *y = narrow_in.x + size_t(m) * P + h * D;
-      for (int d = 0; d < Dp; d += LANES) {
-        F a = splat(0);
-        for (int i = 0; i <= t; i++) a += wide(V + size_t(i) * Dp + d) * score[i];
-        a *= share;
-        for (int j = 0; j < LANES && d + j < D; j++) y[d + j] = a[j];
+      for (int d = 0; d < Dp; d += 4 * LANES) {
+        const int parts = std::min(4, (Dp - d) / LANES);
+        F part[4] = {};
+        if (parts == 4)
+          for (int i = 0; i <= t; i++)
+            for (int k = 0; k < 4; k++) part[k] += wide(V + size_t(i) * Dp + d + k * LANES) * score[i];
+        else
+          for (int i = 0; i <= t; i++)
+            for (int k = 0; k < parts; k++) part[k] += wide(V + size_t(i) * Dp + d + k * LANES) * score[i];
+        for (int k = 0; k < parts; k++) {
+          const F a = part[k] * share;
+          for (int j = 0; j < LANES && d + k * LANES + j < D; j++) y[d + k * LANES + j] = a[j];
+        }
       }
     }
   }
@@ -557,21 +569,22 @@ struct Model {
       put(i, at, y);
       for (int j = s.vocab_size - at; j < LANES; j++) y[j] = -INFINITY;
       const float most = largest(y);
-      peak[size_t(i) * tiles + at / LANES] = most == most ? most : INFINITY;
+      int32_t bits;
+      memcpy(&bits, &most, 4);
+      if (most != most) bits = INT32_MAX;
+      if (bits < 0) bits ^= INT32_MAX;  // now as the floats are ordered
+      order[size_t(i) * tiles + at / LANES] = int64_t(bits) << 32 | ~uint32_t(at / LANES);
     });
     each_row(wanted, [&](int i) {
-      const float *high = peak + size_t(i) * tiles;
-      int32_t *o = order + size_t(i) * tiles;
-      for (int t = 0; t < tiles; t++) o[t] = t;
-      auto before = [&](int32_t a, int32_t b) { return high[a] > high[b] || (high[a] == high[b] && a < b); };
-      std::nth_element(o, o + again - 1, o + tiles, before);
-      for (int k = 0; k < again; k++) wants[o[k]].fetch_or(uint64_t(1) << i, std::memory_order_relaxed);
+      int64_t *o = order + size_t(i) * tiles;
+      std::nth_element(o, o + again - 1, o + tiles, std::greater<>());
+      for (int k = 0; k < again; k++) wants[~uint32_t(o[k])].fetch_or(uint64_t(1) << i, std::memory_order_relaxed);
     });
     const size_t bytes = tile_bytes(head.kind, s.n_embd);
     team.phase(p++, id, up(tiles, LANES) / LANES, [&](int item) {
       F out[ROWS];
       for (int t = item * LANES; t < std::min((item + 1) * LANES, tiles); t++)
-        for (uint64_t left = wants[t].exchange(0, std::memory_order_relaxed); left;) {  // rows side by side at once
+        for (uint64_t left = wants[t]; left; wants[t] = 0) {  // rows side by side at once
           const int from = std::countr_zero(left), to = from + std::countr_one(left >> from);
           outputs(head.kind, head.data + bytes * t, narrow_in, from, to, out);
           for (int i = from; i < to; i++) put(i, t * LANES, out[i - from]);

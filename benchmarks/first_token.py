@@ -24,6 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -115,7 +117,9 @@ def start(command: list[str]) -> tuple[float, float]:
     said = job.stdout.read(1)
     seconds = time.perf_counter() - begun
     job.stdout.read()
-    _, status, usage = os.wait4(job.pid, 0)
+    _, status, usage = os.wait4(
+        job.pid, 0
+    )  # whose peak begins with this process's own: nothing large is done here
     job.returncode = status
     if status or not said:
         sys.exit(f"{command[0]} ... ended with status {status}")
@@ -135,7 +139,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = (options.models or Path(name)) / options.size
         folder.mkdir(parents=True, exist_ok=True)
-        prepare(folder, options.size, options.peers)
+        with ProcessPoolExecutor(1, get_context("spawn")) as aside:
+            aside.submit(prepare, folder, options.size, options.peers).result()
         jobs = commands(folder, options.threads, options.peers, options.llama)
         for command in jobs.values():
             start(command)  # once, so that files are in memory and compiled

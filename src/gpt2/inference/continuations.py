@@ -160,7 +160,7 @@ def open_engine(
 ) -> Engine:
     """An engine over the model at a path: the fast one for int8 and int4 and for packed weights as they are.
 
-    Where the fast one cannot be built, torch computes in float32 from the same rounded weights, and `console` says so.
+    Where the fast one cannot be built, torch computes in float32 from the rounded weights, and `console` says so.
     Raises `ConfigError` for a choice that this machine does not have.
     """
     if dtype in ("int8", "int4") or (dtype == "auto" and is_packed(model)):
@@ -170,7 +170,7 @@ def open_engine(
         try:
             return engine_with(native, texts)
         except MissingExtra as missing:
-            console.say(f"{missing}; torch computes instead, in float32 from the same rounded weights")
+            console.say(f"{missing}; torch computes instead, in float32 from the rounded weights")
             model, dtype = native.folder, "float32"
     from gpt2.model.checkpoint import load
     from gpt2.model.device import choose

@@ -46,7 +46,7 @@ CODEBOOK = np.array([1, 30, 50, 67, 81, 94, 107, 118, 129, 141, 152, 165, 178, 1
 FIRST = "wte.first"
 """Name of a matrix that a model may have: the head once more, in fewer bits. All logits come from it; those of
 the tiles that have the highest ones are computed again from `wte`."""
-SHARE, LEAST = 32, 4
+SHARE, LEAST = 24, 4
 """One tile in so many is computed again, and at least so many."""
 
 Tensors = Mapping[str, NDArray[np.generic]]
@@ -99,15 +99,6 @@ def tiles_again(rows: int) -> int:
     """Tiles of a head with so many rows that are computed again after a first pass."""
     tiles = up(rows, LANES) // LANES
     return min(tiles, max(LEAST, tiles // SHARE))
-
-
-def bytes_a_token(config: GPT2Config, tensors: Tensors) -> int:
-    """What a step of one text reads: all weights but the position embeddings, of two heads what is needed."""
-    total = sum(tensor.nbytes for name, tensor in tensors.items() if name != "wpe")
-    if FIRST in tensors:
-        head = tensors["wte"]
-        total -= head.nbytes - tiles_again(config.vocab_size) * head.nbytes // len(head)
-    return total
 
 
 def check_packed(config: GPT2Config, tensors: Tensors) -> None:

@@ -12,14 +12,14 @@ number of threads, or on the instruction set.
 
 The library has four functions for each instruction set P of avx512, avx2, portable:
 
-    void *gpt2_open_P(const Shape *, const Layer *, const Matrix *head, const float *wpe, const float *ln_f)
+    void *gpt2_open_P(const Shape *, const Layer *, const Matrix heads[2], const float *wpe, const float *ln_f)
     int32 gpt2_step_P(void *, texts, const int32 *slots, *lengths, *starts, *ids, int32 every, float *logits)
     void gpt2_copy_P(void *, int32 source, int32 target, int32 length)
     void gpt2_close_P(void *)
 
 `open` returns null, and `step` 0, where there is no memory; neither has then done anything. `copy` takes the
-length of the source's text. Weights are pointers into memory that must outlive the model, in the layout of
-`gpt2.model.packed`.
+length of the source's text. Of the heads the second, a first pass, has no data where there is none. Weights are
+pointers into memory that must outlive the model, in the layout of `gpt2.model.packed`.
 """
 
 from gpt2.inference.kernels.build import load

@@ -15,8 +15,8 @@
 // so that a 64-byte register of weights meets 4 (8, 2) inputs broadcast to all 16 outputs, and no sum ever
 // crosses lanes. Inputs are quantised here to int8 with a float scale for each 64 of them.
 //
-// Where there is a first pass, a head of fewer bits, all logits come from it, and those of one tile in SHARE, the
-// ones with the highest logits, are computed again by the head itself: the best tokens at a part of its bytes.
+// Where there is a first pass, a head of fewer bits, all logits come from it, and those of `again` tiles, the ones
+// with the highest logits, are computed again by the head itself: the best tokens at a part of its bytes.
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -24,7 +24,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <memory>
 #include <new>
 #include <sched.h>
@@ -48,7 +47,7 @@ typedef int32_t I __attribute__((vector_size(64), aligned(4)));   // 16 integers
 typedef uint8_t B __attribute__((vector_size(64), aligned(1)));   // 64 bytes
 typedef uint16_t W __attribute__((vector_size(64)));              // 32 pairs of bytes
 
-constexpr int LANES = 16, UNIT = 64, BLOCK = 32, HEADER = 128, ROWS = 64, SHARE = 32, LEAST = 4;
+constexpr int LANES = 16, UNIT = 64, BLOCK = 32, HEADER = 128, ROWS = 64;
 // values of the 16 codes of int4, plus 128
 alignas(16) constexpr uint8_t CODEBOOK[16] = {1, 30, 50, 67, 81, 94, 107, 118, 129, 141, 152, 165, 178, 194, 214, 242};
 
@@ -174,7 +173,7 @@ INLINE F gelu(F x) {  // x/2 (1 + tanh(u)) = x / (1 + e^-2u)
 enum Kind { INT4 = 4, INT8 = 8, BF16 = 16 };
 struct Matrix { const uint8_t *data; int32_t rows, columns, kind; };
 struct Layer { const float *ln_1, *ln_2; Matrix c_attn, attn_c_proj, c_fc, mlp_c_proj; };  // ln: weight, then bias
-struct Shape { int32_t n_layer, n_head, n_embd, vocab_size, n_ctx, slots, room, threads; float epsilon; };
+struct Shape { int32_t n_layer, n_head, n_embd, vocab_size, n_ctx, slots, room, threads, again; float epsilon; };
 
 INLINE int up(int n, int to) { return (n + to - 1) / to * to; }
 
@@ -221,9 +220,9 @@ INLINE void fetch(const void *p) { __builtin_prefetch(p, 0, 2); }
 
 // out[r] = 16 outputs of rows r < R of the inputs
 template <int KIND, int R> INLINE void tile(const uint8_t *w, const Inputs &in, int row, F *out) {
-  // Weights are asked for in advance, by about the time that memory takes: with few rows 4096 bytes are too many
-  // (int4 at half the speed), with many rows 1024 are too few (three quarters of it).
-  constexpr int AHEAD = R < (KIND == INT4 ? 9 : 3) ? 1024 : 4096;
+  // Weights are asked for in advance, by about the time that memory takes: with few rows, or many codes to look up,
+  // 4096 bytes are too many (int4 at half the speed), else 1024 are too few (three quarters of it).
+  constexpr int AHEAD = KIND == INT4 || R < 3 ? 1024 : 4096;
   const int units = in.width / UNIT;
   const uint8_t *p = w + HEADER, *scales = p;
   const int8_t *code = in.code + size_t(row) * in.width;
@@ -366,6 +365,7 @@ struct Team {
   }
 };
 
+struct Wants { std::atomic<uint64_t> rows{0}; };
 struct Row { int32_t slot, position, id; float *logits; };  // a token to be read; logits if they are wanted
 
 struct Model {
@@ -379,9 +379,9 @@ struct Model {
   size_t side, text;      // numbers of a slot's keys in a layer and head; of all that a slot has
   uint16_t *cache;        // [slots, layer, head, 2]: keys [room / 16, D, 16], values [room, Dp]
   float *x, *qkv, *scores;  // [ROWS, C], [ROWS, 3C], [threads, room]
-  int tiles, again;         // of the head; how many of them are computed again
+  int tiles;                // of the head
   int64_t *order;           // [ROWS, tiles]: their highest logits, and their numbers as ones' complements
-  std::vector<std::atomic<uint64_t>> wants;  // [tiles]: by which rows each is wanted again, a bit for each; else 0
+  std::vector<Wants> wants;  // [tiles]: by which rows each is wanted again, a bit for each; else 0
   Inputs narrow_in, wide_in;  // of C and of 4C
   std::vector<Row> rows;
   const Row *row;         // of the pass that is running
@@ -415,10 +415,10 @@ struct Model {
     x = floats(size_t(ROWS) * narrow_in.width);
     qkv = floats(size_t(ROWS) * up(3 * s.n_embd, LANES));
     scores = floats(size_t(s.threads) * room);
-    tiles = up(s.vocab_size, LANES) / LANES, again = std::min(tiles, std::max(LEAST, tiles / SHARE));
+    tiles = up(s.vocab_size, LANES) / LANES;
     if (first.data) {
       order = (int64_t *)floats(size_t(ROWS) * tiles * 2);
-      wants = std::vector<std::atomic<uint64_t>>(tiles);
+      wants = std::vector<Wants>(tiles);
     }
     memset(x, 0, size_t(ROWS) * narrow_in.width * 4);
     void *pages = mmap(nullptr, text * 2 * s.slots, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -470,12 +470,12 @@ struct Model {
 
   // w times n rows of inputs, as a phase: done(row, first output, 16 outputs)
   template <class Done> void multiply(int phase, int id, const Matrix &w, const Inputs &in, int n, Done done) {
-    const int tiles = up(w.rows, LANES) / LANES;
+    const int all = up(w.rows, LANES) / LANES;
     const size_t bytes = tile_bytes(w.kind, w.columns);
     const int group = std::max(1, int(32768 / bytes));  // tiles of an item
-    team.phase(phase, id, (tiles + group - 1) / group, [&](int item) {
+    team.phase(phase, id, (all + group - 1) / group, [&](int item) {
       F out[ROWS];
-      for (int t = item * group; t < std::min((item + 1) * group, tiles); t++) {
+      for (int t = item * group; t < std::min((item + 1) * group, all); t++) {
         outputs(w.kind, w.data + bytes * t, in, 0, n, out);
         for (int m = 0; m < n; m++) done(m, t * LANES, out[m]);
       }
@@ -501,7 +501,7 @@ struct Model {
         F part[4] = {};  // side by side, as an addition waits for the one before
         for (int d = 0; d < D; d++) {
           part[d % 4] += wide(at + d * LANES) * q[d];
-          if (d % 2 == 0) fetch(at + d * LANES + 512), fetch(V + size_t(b) * D + d * LANES);
+          if (d % 2 == 0) fetch(at + d * LANES + 512), fetch(V + size_t(b) * D + d * LANES);  // a line; V is next
         }
         F a = ((part[0] + part[1]) + (part[2] + part[3])) * root;
         for (int j = t + 1 - b; j < LANES; j++) a[j] = -INFINITY;
@@ -521,7 +521,7 @@ struct Model {
       for (int d = 0; d < Dp; d += 4 * LANES) {
         const int parts = std::min(4, (Dp - d) / LANES);
         F part[4] = {};
-        if (parts == 4)
+        if (parts == 4)  // a known number stays in registers
           for (int i = 0; i <= t; i++)
             for (int k = 0; k < 4; k++) part[k] += wide(V + size_t(i) * Dp + d + k * LANES) * score[i];
         else
@@ -577,14 +577,14 @@ struct Model {
     });
     each_row(wanted, [&](int i) {
       int64_t *o = order + size_t(i) * tiles;
-      std::nth_element(o, o + again - 1, o + tiles, std::greater<>());
-      for (int k = 0; k < again; k++) wants[~uint32_t(o[k])].fetch_or(uint64_t(1) << i, std::memory_order_relaxed);
+      std::nth_element(o, o + s.again - 1, o + tiles, [](int64_t a, int64_t b) { return a > b; });
+      for (int k = 0; k < s.again; k++) wants[~uint32_t(o[k])].rows.fetch_or(uint64_t(1) << i, std::memory_order_relaxed);
     });
     const size_t bytes = tile_bytes(head.kind, s.n_embd);
     team.phase(p++, id, up(tiles, LANES) / LANES, [&](int item) {
       F out[ROWS];
       for (int t = item * LANES; t < std::min((item + 1) * LANES, tiles); t++)
-        for (uint64_t left = wants[t]; left; wants[t] = 0) {  // rows side by side at once
+        for (uint64_t left = wants[t].rows ? wants[t].rows.exchange(0) : 0; left;) {  // rows side by side at once
           const int from = std::countr_zero(left), to = from + std::countr_one(left >> from);
           outputs(head.kind, head.data + bytes * t, narrow_in, from, to, out);
           for (int i = from; i < to; i++) put(i, t * LANES, out[i - from]);

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gpt2.errors import InputError
 from gpt2.inference.kernels.build import load
 from gpt2.model.config import GPT2Config
-from gpt2.model.packed import FIRST, check_packed, kind_of, matrix_shapes
+from gpt2.model.packed import FIRST, check_packed, kind_of, matrix_shapes, tiles_again
 
 DRAFT_COSTS = {4: 0.3, 8: 0.15, 16: 0.15}
 """What a further row adds to a step, by bits of a weight, as `benchmarks/drafts.py` measures it with 124M."""
@@ -57,7 +57,17 @@ class Shape(ctypes.Structure):
     _fields_ = (
         *(
             (name, ctypes.c_int32)
-            for name in ("n_layer", "n_head", "n_embd", "vocab_size", "n_ctx", "slots", "room", "threads")
+            for name in (
+                "n_layer",
+                "n_head",
+                "n_embd",
+                "vocab_size",
+                "n_ctx",
+                "slots",
+                "room",
+                "threads",
+                "again",
+            )
         ),
         ("epsilon", ctypes.c_float),
     )
@@ -132,6 +142,7 @@ class Decoder:
                 slots,
                 self.room,
                 threads,
+                tiles_again(c.vocab_size),
                 c.layer_norm_epsilon,
             )
         )

@@ -2,8 +2,9 @@
 
 Written, the weights are quantised (`gpt2.model.quantize`). Opened here, they are the float32 weights that the
 low-bit ones stand for: so what a scheme costs is measured by the commands for any model (`gpt2 score`,
-`gpt2 evaluate`), and a machine without a compiler can generate from them. The fast engine does not come here:
-it reads them as they are (`gpt2.inference.native`). Writing them back into a float32 format is allowed, for
+`gpt2 evaluate`), and a machine without a compiler can generate from them. Of int4's two heads it is the one in 8
+bits; what the other costs, the kernels alone show (`acceptance/generation_peers.py`). The fast engine does not
+come here: it reads them as they are (`gpt2.inference.native`). Writing them back into a float32 format is allowed, for
 comparison; what was rounded stays so.
 
     gpt2 convert reproduce small --to int8

@@ -9,8 +9,9 @@ Every engine runs in a process of its own, is warmed up once and is then told in
 generate, `--rounds` times: medians of new tokens a second and of the ratios within a round. Claimed of one
 stream: int8 at least 1.4 times the best wheel, int4 at least 2 times, bfloat16 at least 2 times transformers'.
 
-To generate a token is to read every weight once (of two heads, what is needed), so reading speed over bytes a token is the limit. The speed
-is measured in the same rounds, by torch summing 1 GiB; aimed at is 60 % of that limit, and 45 % is the least.
+To generate a token is to read every weight once (of two heads, what is needed), so reading speed over bytes a
+token is the limit. The speed is measured in the same rounds, by torch summing 1 GiB; aimed at is 60 % of that
+limit, and 45 % is the least.
 
     python benchmarks/generate.py                                  # transformers and CTranslate2
     python benchmarks/generate.py --peers ENVIRONMENT/bin/python   # what is installed there too

@@ -69,6 +69,7 @@ def test_help_and_version_answer(run: Run) -> None:
         ("tokens", "learn", "{texts}", "{new}/vocabulary", "--size", "300"),
         ("generate", "{model}", "The", "--max-tokens", "3"),
         ("generate", "{model}", "The", "--max-tokens", "3", "--samples", "2"),
+        ("generate", "{model}", "The", "--max-tokens", "3", "--best-of", "2", "--draft-model", "{model}"),
         ("score", "{model}", "The fox"),
         ("train", "--tokens", "{shards}", "--out", "{new}/run", "--steps", "2", *SHAPE),
         ("corpus", "build", "--text", "{texts}", "--out", "{new}/corpus"),

@@ -218,3 +218,31 @@ def test_many_continuations_of_one_prompt_read_it_once(model: Model) -> None:
     found = engine.run([Request(request.prompt, 20, number=i) for i in range(5)])
     assert len({stream.text for stream in found}) > 3
     assert read.count(len(request.prompt)) == 1 and read.count(len(request.prompt) - 64) == 4
+
+
+def test_of_several_the_likeliest_is_taken_and_one_is_as_before(model: Model) -> None:
+    prompts = PROMPTS[1:3]
+    best = generate(model, prompts, max_tokens=10, best_of=6, seed=3)
+    requests = [
+        Request(model.tokenizer.encode(text), 10, Sampling(), 3, i, logprobs=0, slide=True)
+        for i, text in enumerate(text for text in prompts for _ in range(6))
+    ]
+    drawn = continuations(model, requests)
+    for i, text in enumerate(best):
+        means = {
+            s.text: sum(c.logprob for c in s.chosen) / max(1, len(s.chosen)) for s in drawn[6 * i : 6 * i + 6]
+        }
+        assert len(means) > 1 and means[text] == max(means.values())
+    assert generate(model, prompts, max_tokens=10, best_of=1) == generate(model, prompts, max_tokens=10)
+    with pytest.raises(ConfigError, match="best_of"):
+        generate(model, prompts, best_of=0)
+
+
+def test_a_model_that_drafts_changes_no_text_and_must_have_the_same_vocabulary(model: Model) -> None:
+    small = Model(GPT2(GPT2Config(1, 1, 16, 512, 64), seed=1), model.tokenizer)
+    for controls in ({"temperature": 0.0}, {"seed": 5}):
+        plain = generate(model, PROMPTS, max_tokens=90, **controls)  # type: ignore[arg-type]
+        assert generate(model, PROMPTS, max_tokens=90, draft=small, **controls) == plain  # type: ignore[arg-type]
+    other = Model(GPT2(GPT2Config(1, 1, 16, 400, 64)), vocabulary(400))
+    with pytest.raises(ConfigError, match="same vocabulary"):
+        generate(model, PROMPTS, draft=other)

@@ -1,10 +1,12 @@
-"""Drafts from the text itself: what repeats is drafted, what does not come true is given up."""
+"""Drafts: what repeats, or what a smaller model says, is drafted; what does not come true is given up."""
 
 from __future__ import annotations
 
 import random
 
-from gpt2.inference.drafts import Drafts
+from plain_runner import PlainRunner
+
+from gpt2.inference.drafts import Drafts, ModelDrafts
 
 
 def test_what_followed_the_last_tokens_before_is_drafted() -> None:
@@ -47,3 +49,28 @@ def test_a_text_at_random_costs_few_drafts() -> None:
         drafts.judge(draft, 1 if draft[:1] == [token] else 0)
         drafts.push(token)
     assert drafted < 300
+
+
+def test_a_smaller_model_goes_on_by_its_likeliest_tokens_wherever_the_text_has_gone() -> None:
+    numbers, runner, ids = random.Random(1), PlainRunner(2, room=24), [1, 2, 3]
+    drafts = ModelDrafts(ids, 0.01, runner, 1)
+    for _ in range(60):  # past its room too
+        draft = drafts.propose(numbers.randint(1, 5))
+        assert draft
+        before, held = len(draft) - 1, runner.held[1]
+        assert held == (ids + draft)[len(ids) - (len(held) - before) : len(ids) + before], (
+            "the text and the draft"
+        )
+        for i, token in enumerate(draft):  # that it says what its own logits say
+            seen = held[: len(held) - before + i]
+            assert token == int(
+                runner.logits(seen[-2:], [k for k in runner.cuts[1] if k < len(seen)]).argmax()
+            )
+        drafts.judge(draft, len(draft))
+        for token in [
+            *draft[: numbers.randint(0, len(draft))],
+            *numbers.choices(range(250), k=numbers.randint(0, 2)),
+        ]:
+            drafts.push(token)
+            ids.append(token)
+    assert runner.held[0] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,19 @@ def some_request(numbers: random.Random, number: int) -> Request:
         stop=numbers.choice([(), ("a",), ("!?", "(")]),
         slide=numbers.random() < 0.5,
     )
+
+
+def test_texts_are_the_same_when_a_smaller_model_drafts() -> None:
+    numbers, runner = random.Random(4), PlainRunner(3)
+    runner.config = replace(runner.config, n_layer=100)
+    engine = Engine(runner, BYTES, smaller=PlainRunner(4, room=40))
+    requests = [some_request(numbers, number) for number in range(60)]
+    requests = [request for request in requests if request.slide or len(request.prompt) <= 60]
+    for stream, request in zip(engine.run(requests), requests, strict=True):
+        assert (stream.ids, stream.finish) == (solo(request).ids, solo(request).finish)
+    assert 30 < engine.accepted < engine.drafted
+    with pytest.raises(ConfigError, match="3 slots or more"):
+        Engine(PlainRunner(3), BYTES, smaller=PlainRunner(2))
 
 
 def test_streams_that_come_go_and_are_cancelled_at_random_are_what_they_are_alone() -> None:

@@ -84,6 +84,8 @@ def generate(
     *,
     max_tokens: Count = 100,
     samples: Count = 1,
+    best_of: Count = 1,
+    draft_model: Path | None = None,
     until: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     window: Literal["slide", "stop"] = "slide",
     logprobs: Whole | None = None,
@@ -105,6 +107,10 @@ def generate(
         Longest continuation.
     samples:
         Continuations to draw.
+    best_of:
+        Draw so many for each of them, and take the one whose tokens are the likeliest on average.
+    draft_model:
+        A smaller model of the same vocabulary, whose guesses are checked several at a time: the same text, sooner.
     until:
         A text before which the continuation ends; may be given several times.
     window:
@@ -114,14 +120,15 @@ def generate(
     seed:
         Decides the draws.
     """
-    from gpt2.inference.continuations import open_engine
+    from gpt2.inference.continuations import drafted, mean_logprob, open_engine
     from gpt2.inference.engine import Request
 
     how, slide = drawing.sampling(), window == "slide"
 
     def request(text: str, number: int = 0, seed: int = seed) -> Request:
         ids = engine.tokenizer.encode(text)
-        return Request(ids, max_tokens, how, seed, number, until, logprobs=logprobs, slide=slide)
+        kept = 0 if logprobs is None and best_of > 1 else logprobs
+        return Request(ids, max_tokens, how, seed, number, until, logprobs=kept, slide=slide)
 
     def go_on(text: str, seed: int = seed) -> None:
         stream = engine.submit(request(text, seed=seed))
@@ -131,18 +138,26 @@ def generate(
         if stream.finish == "context":
             talk.console.say("The model's context is full; --window slide goes on beyond it.")
 
-    engine = open_engine(model, samples, computing.device, computing.dtype, computing.threads, talk.console)
+    engine = open_engine(
+        model, samples * best_of, computing.device, computing.dtype, computing.threads, talk.console
+    )
+    if draft_model:
+        small = open_engine(
+            draft_model, samples * best_of, computing.device, computing.dtype, computing.threads, talk.console
+        )
+        engine = drafted(engine, small)
     if prompt is None and sys.stdin.isatty() and not talk.json:
         talk.console.say("Type a text to go on from; Ctrl-D ends.")
         for number, line in enumerate(typed_lines()):
             go_on(line, seed + number)
         return
     prompt = text_or_input(prompt)
-    if samples == 1 and logprobs is None and not talk.json:
+    if samples * best_of == 1 and logprobs is None and not talk.json:
         talk.write(prompt, end="")
         go_on(prompt)
         return
-    streams = engine.run([request(prompt, number) for number in range(samples)])
+    drawn = engine.run([request(prompt, number) for number in range(samples * best_of)])
+    streams = [max(drawn[i : i + best_of], key=mean_logprob) for i in range(0, len(drawn), best_of)]
     found: dict[str, Any] = {
         "prompt": prompt,
         "texts": [stream.text for stream in streams],

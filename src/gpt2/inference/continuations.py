@@ -3,6 +3,7 @@
     gpt2.generate(model, ["The meaning of life"], max_tokens=64, top_k=40, seed=0)
     gpt2.generate(model, ["Q: What is life?\nA:"], max_tokens=64, temperature=0, until=["\n"])
     gpt2.generate(model, ["Once"] * 5, top_p=0.95, repetition_penalty=1.1)     # five continuations, read once
+    gpt2.generate(model, ["Once"], best_of=8, draft=small)      # the likeliest of eight; a smaller model drafts
     for piece in gpt2.stream(model, "Once upon a time"): print(piece, end="")
 
 An empty prompt starts from <|endoftext|>, as the paper's unconditional samples do; a continuation ends there
@@ -59,20 +60,36 @@ def generate(
     compute: Compute | None = None,
     until: Sequence[str] = (),
     slide: bool = True,
+    best_of: int = 1,
+    draft: Model | NativeModel | None = None,
     **controls: Unpack[Controls],
 ) -> list[str]:
     """Continuations only, one a prompt, each of at most `max_tokens` tokens and before any of `until`.
 
-    Raises `ConfigError` for settings that mean nothing, `InputError` for a prompt that does not fit when the
-    window does not slide.
+    `best_of`: draw so many for each prompt, and take the one whose tokens are the likeliest to the model on
+    average. `draft`: a smaller model of the same vocabulary, whose guesses are checked several at a time; the text
+    is the same as without. Raises `ConfigError` for settings that mean nothing, `InputError` for a prompt that does
+    not fit when the window does not slide.
     """
+    if best_of < 1:
+        raise ConfigError(f"best_of must be at least 1, not {best_of}")
     how = Sampling(temperature, top_k, **controls)
     encode = model.tokenizer.encode
     requests = [
-        Request(encode(text), max_tokens, how, seed, i, until, slide=slide)
-        for i, text in enumerate([prompts] if isinstance(prompts, str) else prompts)
+        Request(
+            encode(text), max_tokens, how, seed, i, until, logprobs=0 if best_of > 1 else None, slide=slide
+        )
+        for i, text in enumerate(
+            text for text in ([prompts] if isinstance(prompts, str) else prompts) for _ in range(best_of)
+        )
     ]
-    return [stream.text for stream in continuations(model, requests, compute)]
+    streams = continuations(model, requests, compute, draft=draft)
+    return [max(streams[i : i + best_of], key=mean_logprob).text for i in range(0, len(streams), best_of)]
+
+
+def mean_logprob(stream: Stream) -> float:
+    """The mean log-probability of a text's tokens to the model itself, in nats; 0 without any."""
+    return sum(chosen.logprob for chosen in stream.chosen) / max(1, len(stream.chosen))
 
 
 def generate_ids(
@@ -121,17 +138,31 @@ def continuations(
     requests: Sequence[Request],
     compute: Compute | None = None,
     ended: Callable[[int], object] = bool,
+    draft: Model | NativeModel | None = None,
 ) -> list[Stream]:
     """Every request's finished stream; see `Engine.run`."""
-    return engine_for(model, requests, compute).run(requests, ended) if requests else []
+    return engine_for(model, requests, compute, draft).run(requests, ended) if requests else []
 
 
 def engine_for(
-    model: Model | NativeModel, requests: Sequence[Request], compute: Compute | None = None
+    model: Model | NativeModel,
+    requests: Sequence[Request],
+    compute: Compute | None = None,
+    draft: Model | NativeModel | None = None,
 ) -> Engine:
     """An engine with room for these requests, side by side as far as memory should be taken for it."""
     longest = max(max(1, len(request.prompt)) + max(1, request.max_tokens) for request in requests)
-    return engine_with(model, len(requests), longest, compute)
+    engine = engine_with(model, len(requests), longest, compute)
+    return drafted(engine, engine_with(draft, engine.runner.slots, longest, compute)) if draft else engine
+
+
+def drafted(engine: Engine, smaller: Engine) -> Engine:
+    """An engine like the first, for which the model of the second drafts; `ConfigError` for another vocabulary."""
+    if smaller.tokenizer.fingerprint != engine.tokenizer.fingerprint:
+        raise ConfigError(
+            f"a model that drafts needs the same vocabulary: {smaller.tokenizer} is not {engine.tokenizer}"
+        )
+    return Engine(engine.runner, engine.tokenizer, smaller=smaller.runner)
 
 
 def engine_with(

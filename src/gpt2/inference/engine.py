@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gpt2.errors import ConfigError, InputError, WorkbenchError
-from gpt2.inference.drafts import Drafts
+from gpt2.inference.drafts import Drafts, ModelDrafts
 from gpt2.inference.runner import Logits, Runner
 from gpt2.inference.sampling import Sampling, choose, generator, likeliest, log_probabilities
 from gpt2.inference.stops import StoppedText
@@ -101,7 +101,7 @@ class Stream:
         self.slot: int | None = None
         self.cancelled = False
         self.numbers = generator(request.seed, request.number)
-        self.drafts: Drafts | None = None
+        self.drafts: Drafts | ModelDrafts | None = None
         self._stops, self._taken = StoppedText(tokenizer, request.stop), 0
         ends = request.stop_tokens
         self._ends = frozenset([tokenizer.end_of_text] if ends is None else ends)
@@ -149,7 +149,18 @@ class Stream:
 class Engine:
     """Texts that go on side by side on one runner. The tokenizer must be the model's."""
 
-    def __init__(self, runner: Runner, tokenizer: Tokenizer, drafts: bool = True) -> None:
+    def __init__(
+        self, runner: Runner, tokenizer: Tokenizer, drafts: bool = True, smaller: Runner | None = None
+    ) -> None:
+        """`smaller`: a model of the same vocabulary, with as many slots, that drafts in place of the text itself."""
+        if smaller and (
+            smaller.slots < runner.slots or smaller.config.vocab_size != runner.config.vocab_size
+        ):
+            raise ConfigError(
+                f"the model that drafts has {smaller.config.vocab_size:,} tokens and {smaller.slots} slots; it needs "
+                f"the same {runner.config.vocab_size:,} tokens and {runner.slots} slots or more"
+            )
+        self._smaller = smaller
         self.runner, self.tokenizer, self.drafting = runner, tokenizer, drafts and runner.drafts > 0
         self.waiting: deque[Stream] = deque()
         self.reading: deque[Stream] = deque()
@@ -308,9 +319,15 @@ class Engine:
         self._cut(slot, most)
         stream.slot = slot
         if self.drafting:
-            stream.drafts = Drafts(stream.view, self.runner.draft_cost)
+            stream.drafts = self._drafts(stream.view, slot)
         self.reading.append(stream)
         return True
+
+    def _drafts(self, view: list[int], slot: int) -> Drafts | ModelDrafts:
+        if self._smaller is None:
+            return Drafts(view, self.runner.draft_cost)
+        share = self._smaller.config.num_parameters() / self.runner.config.num_parameters()
+        return ModelDrafts(view, self.runner.draft_cost + share, self._smaller, slot)
 
     def _in_common(self, view: list[int], slot: int) -> int:
         """Tokens that a slot holds of a text, cut so that sharing them changes no bit; not its last one."""

@@ -6,14 +6,16 @@ import pytest
 import torch
 
 from gpt2.training import loss as loss_module
-from gpt2.training.loss import chunked_cross_entropy, plain_cross_entropy
+from gpt2.training.loss import chunked_cross_entropy, plain_cross_entropy, slice_rows
 
 
-@pytest.mark.parametrize(("n", "vocabulary", "at_once"), [(50, 97, 97 * 7), (64, 4096, 2**19), (1, 5, 1)])
+@pytest.mark.parametrize(
+    ("n", "vocabulary", "rows"), [(50, 97, 7), (64, 4096, 128), (1, 5, 1), (300, 5000, 256)]
+)
 def test_loss_and_gradients_equal_the_plain_ones(
-    n: int, vocabulary: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+    n: int, vocabulary: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loss_module, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(loss_module, "slice_rows", lambda V, C: rows)  # noqa: ARG005
     generator = torch.Generator().manual_seed(n)
     x = torch.randn(n, 24, generator=generator) * 3
     w = torch.randn(vocabulary, 24, generator=generator)
@@ -26,6 +28,10 @@ def test_loss_and_gradients_equal_the_plain_ones(
         results.append((value.detach(), a.grad, b.grad))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_slices_of_a_large_vocabulary_are_long_enough_for_the_matrix_products() -> None:
+    assert slice_rows(50_257, 768) == 1024 and slice_rows(8192, 384) == 256 and slice_rows(512, 24) == 1024
 
 
 def test_bfloat16_products_stay_near() -> None:

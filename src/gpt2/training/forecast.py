@@ -39,7 +39,7 @@ from gpt2.errors import ConfigError, WorkbenchError
 from gpt2.model.config import GPT2Config
 from gpt2.model.device import Compute
 from gpt2.model.transformer import GPT2
-from gpt2.training.loss import LOGITS_AT_ONCE
+from gpt2.training.loss import slice_rows
 from gpt2.training.optimizer import OptimizerConfig, fresh, make_optimizer
 from gpt2.training.parallel import wait_for
 from gpt2.training.speed import make_learner, operations
@@ -178,7 +178,7 @@ def memory_of(asked: Asked, compute: Compute) -> dict[str, int]:
 
 def at_once(asked: Asked, compute: Compute) -> dict[str, int]:
     """What `lively` says of a part of a batch; beyond a few sequences, by a straight line."""
-    n, slice_of = asked.batch // asked.accumulate, LOGITS_AT_ONCE // asked.model.vocab_size
+    n, slice_of = asked.batch // asked.accumulate, slice_rows(asked.model.vocab_size, asked.model.n_embd)
     few = max(2, 1 + 2 * slice_of // asked.model.n_ctx)  # as many as fill two slices of the loss
     if n <= few + 1:
         return lively(asked.model, asked.recompute, compute, n)

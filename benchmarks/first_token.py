@@ -117,9 +117,7 @@ def start(command: list[str]) -> tuple[float, float]:
     said = job.stdout.read(1)
     seconds = time.perf_counter() - begun
     job.stdout.read()
-    _, status, usage = os.wait4(
-        job.pid, 0
-    )  # whose peak begins with this process's own: nothing large is done here
+    _, status, usage = os.wait4(job.pid, 0)  # its peak begins with our own, so we do nothing large
     job.returncode = status
     if status or not said:
         sys.exit(f"{command[0]} ... ended with status {status}")

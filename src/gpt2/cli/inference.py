@@ -120,7 +120,7 @@ def generate(
     seed:
         Decides the draws.
     """
-    from gpt2.inference.continuations import drafted, mean_logprob, open_engine
+    from gpt2.inference.continuations import drafted, likeliest_of_each, open_engine
     from gpt2.inference.engine import Request
 
     how, slide = drawing.sampling(), window == "slide"
@@ -157,7 +157,7 @@ def generate(
         go_on(prompt)
         return
     drawn = engine.run([request(prompt, number) for number in range(samples * best_of)])
-    streams = [max(drawn[i : i + best_of], key=mean_logprob) for i in range(0, len(drawn), best_of)]
+    streams = likeliest_of_each(best_of, drawn)
     found: dict[str, Any] = {
         "prompt": prompt,
         "texts": [stream.text for stream in streams],

@@ -84,12 +84,16 @@ def generate(
         )
     ]
     streams = continuations(model, requests, compute, draft=draft)
-    return [max(streams[i : i + best_of], key=mean_logprob).text for i in range(0, len(streams), best_of)]
+    return [stream.text for stream in likeliest_of_each(best_of, streams)]
 
 
-def mean_logprob(stream: Stream) -> float:
-    """The mean log-probability of a text's tokens to the model itself, in nats; 0 without any."""
-    return sum(chosen.logprob for chosen in stream.chosen) / max(1, len(stream.chosen))
+def likeliest_of_each(n: int, streams: Sequence[Stream]) -> list[Stream]:
+    """Of each `n` streams in turn the one whose tokens have the highest mean log-probability."""
+
+    def mean(stream: Stream) -> float:
+        return sum(chosen.logprob for chosen in stream.chosen) / max(1, len(stream.chosen))
+
+    return [max(streams[i : i + n], key=mean) for i in range(0, len(streams), n)]
 
 
 def generate_ids(

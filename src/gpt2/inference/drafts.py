@@ -93,6 +93,7 @@ class ModelDrafts(Worth):
         super().__init__(cost)
         self._ids, self._runner, self._slot = list(ids), runner, slot
         self._held: list[int] = []
+        self._agreed = 0  # of what is held, tokens that are known to be the text's
         runner.cut(slot, 0)
 
     def push(self, token: int) -> None:
@@ -108,8 +109,9 @@ class ModelDrafts(Worth):
         if len(self._ids) + length > self._runner.room:  # it goes on from the newer half
             self._ids = self._ids[-(self._runner.room // 2) :]
             self._keep(0)
-        same = next((i for i, (a, b) in enumerate(zip(self._held, self._ids, strict=False)) if a != b), None)
-        self._keep(min(len(self._ids) - 1, len(self._held)) if same is None else same)
+        most = min(len(self._ids) - 1, len(self._held))
+        self._keep(next((i for i in range(self._agreed, most) if self._held[i] != self._ids[i]), most))
+        self._agreed = len(self._ids)
         out: list[int] = []
         new = self._ids[len(self._held) :]
         while len(out) < length:
@@ -122,3 +124,4 @@ class ModelDrafts(Worth):
     def _keep(self, length: int) -> None:
         self._runner.cut(self._slot, length)
         del self._held[length:]
+        self._agreed = min(self._agreed, length)

@@ -7,8 +7,7 @@ of a small model, and rounding it to 4 bits costs more than all other matrices t
 the head in 4 bits, and those near the highest are computed again from the head in 8. The inputs of c_attn, c_fc
 and the head come from a layer norm, whose gain g and shift b tell what they are like without any text: their mean
 is about b, and what the error makes of it goes into the bias; their mean square is about g^2 + b^2, by which the
-errors of weights count. bfloat16: the
-upper half of a float32, rounded to nearest even.
+errors of weights count. bfloat16: the upper half of a float32, rounded to nearest even.
 
 The 16 values are Lloyd's for normal weights in blocks of 32 at their best scales (relative error 0.0773; evenly
 spaced values of the same size leave 0.0859). Rejected: scales in half precision,
